@@ -1,0 +1,212 @@
+// Package etcd runs one etcd member inside this process, or connects to an etcd cluster that
+// exists already, and adds to the client the one thing Kubernetes' storage interface lacks:
+// a write of several keys in one transaction ([Together]).
+//
+// It knows nothing of Kubernetes objects: keys and values are bytes. Only package assemble and
+// package apiserver may import it.
+//
+// # Guarantees
+//
+// A write that returned without error is on disk (etcd's WAL is synced before the answer); a
+// write that returned an error may or may not be there, as with any etcd client.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/logutil"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// quotaBytes bounds the database; etcd refuses writes beyond it with a clear "no space" error.
+const quotaBytes = 8 << 30
+
+// Member is one etcd server in this process. It opens no port.
+type Member struct {
+	etcd *embed.Etcd
+}
+
+// Start runs a single-member etcd on dir and returns once it serves reads and writes.
+//
+// A raft member waits one to two seconds before it stands for election, which matters when there
+// is no other member to wait for: Start forces the first election at once, so that a new directory
+// is ready in about 0.1 s while ticks stay at the slow, cheap default.
+//
+// Errors: dir in use by another process, damaged files, no space; they name dir.
+func Start(ctx context.Context, dir string) (*Member, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("etcd: create %s: %w", dir, err)
+	}
+	if err := checkFiles(dir); err != nil {
+		return nil, err
+	}
+	server, err := startRecovering(config(dir))
+	if err != nil {
+		return nil, fmt.Errorf("etcd: start on %s: %w", dir, err)
+	}
+	m := &Member{etcd: server}
+	if err := m.elect(ctx); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("etcd: start on %s: %w", dir, err)
+	}
+	return m, nil
+}
+
+func config(dir string) *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.Name = "duet"
+	cfg.Dir = dir
+	cfg.ListenPeerUrls, cfg.ListenClientUrls, cfg.ListenClientHttpUrls = nil, nil, nil
+	// Addresses that nobody dials: a member must have a name for itself.
+	self := url.URL{Scheme: "http", Host: "localhost:2380"}
+	cfg.AdvertisePeerUrls, cfg.AdvertiseClientUrls = []url.URL{self}, []url.URL{self}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger())
+	cfg.QuotaBackendBytes = quotaBytes
+	// The API server compacts (see apiserver); a snapshot every 10,000 writes bounds memory and
+	// the replay after a restart.
+	cfg.SnapshotCount = 10_000
+	return cfg
+}
+
+// logger writes etcd's warnings to standard error and turns its fatal exits into panics, which
+// startRecovering catches.
+func logger() *zap.Logger {
+	cfg := logutil.DefaultZapLoggerConfig
+	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
+	log, err := cfg.Build(zap.WithFatalHook(zapcore.WriteThenPanic))
+	if err != nil {
+		return zap.NewNop() // unreachable: the configuration is etcd's own default
+	}
+	return log
+}
+
+// startRecovering turns etcd's panics over damaged files into errors: a server that dies with a
+// stack trace does not tell its user which file to restore.
+func startRecovering(cfg *embed.Config) (server *embed.Etcd, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("its files are damaged (%v); restore them from a backup, or remove the directory to start empty", p)
+		}
+	}()
+	return embed.StartEtcd(cfg)
+}
+
+// checkFiles finds a damaged database before etcd maps it into memory: bolt would fault or exit.
+func checkFiles(dir string) error {
+	path := filepath.Join(dir, "member", "snap", "db")
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("etcd: %w", err)
+	}
+	err = checkBolt(path, info.Size())
+	if errors.Is(err, errInUse) {
+		return fmt.Errorf("etcd: %s: %w; stop it first", path, err)
+	}
+	if err != nil {
+		return fmt.Errorf("etcd: %s is damaged: %w; restore it from a backup, or remove %s to start empty", path, err, dir)
+	}
+	return nil
+}
+
+// elect makes the only member leader now. The message is what a leader sends to hand over its
+// office; it must not arrive before the log is applied up to the commit index, or raft panics on a
+// restart.
+func (m *Member) elect(ctx context.Context) error {
+	server := m.etcd.Server
+	wait := func(c <-chan struct{}) error {
+		select {
+		case <-c:
+			return nil
+		case err := <-m.etcd.Err():
+			return err
+		case <-server.StopNotify():
+			return errors.New("etcd stopped while starting")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := wait(server.ApplyWaitCommit()); err != nil {
+		return err
+	}
+	id := uint64(server.MemberID())
+	for server.Leader() == 0 {
+		changed := server.LeaderChangedNotify()
+		if server.Leader() != 0 {
+			break
+		}
+		if server.AppliedIndex() < server.CommittedIndex() {
+			if err := wait(server.ApplyWait(server.CommittedIndex())); err != nil {
+				return err
+			}
+		}
+		err := server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id, From: &id})
+		if err != nil {
+			return err
+		}
+		if err := wait(changed); err != nil {
+			return err
+		}
+	}
+	return wait(server.ReadyNotify())
+}
+
+// Client returns a client that calls the member directly, without sockets or encoding.
+func (m *Member) Client() *kubernetes.Client {
+	return newClient(v3client.New(m.etcd.Server))
+}
+
+// Stopped is closed when the member stops, for whatever reason.
+func (m *Member) Stopped() <-chan struct{} { return m.etcd.Server.StopNotify() }
+
+// Size returns the bytes of the database on disk.
+func (m *Member) Size() int64 { return m.etcd.Server.Backend().Size() }
+
+// Close stops the member and returns when its files are closed.
+func (m *Member) Close() { m.etcd.Close() }
+
+// DialConfig names an etcd cluster that exists already.
+type DialConfig struct {
+	Endpoints                 []string // for example https://10.0.0.1:2379
+	CAFile, CertFile, KeyFile string   // PEM; empty for plain HTTP
+}
+
+// Dial connects to an existing etcd cluster and returns when one member has answered.
+func Dial(ctx context.Context, cfg DialConfig) (*kubernetes.Client, error) {
+	conf := clientv3.Config{Endpoints: cfg.Endpoints, DialTimeout: 5 * time.Second, DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second}
+	tlsConfig, err := cfg.tls()
+	if err != nil {
+		return nil, err
+	}
+	conf.TLS = tlsConfig
+	client, err := clientv3.New(conf)
+	if err != nil {
+		return nil, fmt.Errorf("etcd: connect to %v: %w", cfg.Endpoints, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, conf.DialTimeout)
+	defer cancel()
+	if _, err := client.Get(ctx, "/duet/hello"); err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("etcd: connect to %v: %w; check --etcd-servers and the certificates", cfg.Endpoints, err)
+	}
+	return newClient(client), nil
+}
+
+func newClient(c *clientv3.Client) *kubernetes.Client {
+	return &kubernetes.Client{Client: c, Kubernetes: together{&kubernetes.Client{Client: c}, c}}
+}
