@@ -1,0 +1,105 @@
+// Package servicecidr says what a valid ServiceCIDR is and how one is shown, and holds the words
+// that its controllers, the allocator and storage share: finalizer, condition, reasons, messages.
+// Rule ids are those of the behaviour specification, section B.
+//
+// It does not allocate and does not decide what protects a ServiceCIDR from deletion. Functions
+// fit the fields of resource.Resource; all are pure and without state.
+//
+//	resource.Resource{
+//		Group: "networking.k8s.io", Kind: "ServiceCIDR", Plural: "servicecidrs", ClusterScoped: true,
+//		Versions: []string{"v1", "v1beta1", "v1alpha1"},
+//		Name: servicecidr.Name, Validate: servicecidr.Validate, Columns: servicecidr.Columns(usage),
+//	}
+package servicecidr
+
+import (
+	"context"
+	"net/netip"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// The contract between the controllers and everybody else (B1.8, B4, B5). The condition type is
+// networkingv1.ServiceCIDRConditionReady.
+const (
+	// Default is the name of the object made from the flags (B4.1).
+	Default = "kubernetes"
+	// Finalizer keeps a ServiceCIDR until nothing depends on it.
+	Finalizer = "networking.k8s.io/service-cidr-finalizer"
+	// ReasonOrphan is why a ServiceCIDR under deletion stays. Upstream says "Terminating"
+	// (networkingv1.ServiceCIDRReasonTerminating); the seed page says this, and wins (B5.2).
+	ReasonOrphan = "OrphanIPAddress"
+	// MessageOrphan goes with ReasonOrphan (B5.2).
+	MessageOrphan = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
+	// MessageReady goes with Ready=True, which has no reason (B5.1).
+	MessageReady = "Kubernetes Service CIDR is ready"
+	// MessageDefaultReady is what the default object starts with (B4.4).
+	MessageDefaultReady = "Kubernetes default Service CIDR is ready"
+)
+
+const immutable = "field is immutable"
+
+var cidrsPath = field.NewPath("spec", "cidrs")
+
+// Name checks metadata.name: a DNS subdomain, which may be generated (B2.1).
+func Name(name string, prefix bool) []string {
+	return apivalidation.NameIsDNSSubdomain(name, prefix)
+}
+
+// Validate reports the faults of a new ServiceCIDR (old is nil, B2.2-B2.6), and of an update any
+// change but the second range of the other family (B2.7).
+func Validate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	cidrs := obj.(*networkingv1.ServiceCIDR).Spec.CIDRs
+	if old == nil {
+		return validate(cidrs)
+	}
+	before := old.(*networkingv1.ServiceCIDR).Spec.CIDRs
+	switch {
+	case len(cidrs) == len(before):
+		return validateSame(cidrs, before)
+	case len(cidrs) == 2 && len(before) == 1:
+		return append(validateSame(cidrs, before), validate(cidrs)...)
+	default:
+		return field.ErrorList{field.Invalid(cidrsPath, cidrs, immutable)}
+	}
+}
+
+// validateSame refuses a change of any of the entries that were there before (B2.7).
+func validateSame(cidrs, before []string) field.ErrorList {
+	var errs field.ErrorList
+	for i := range before {
+		if cidrs[i] != before[i] {
+			errs = append(errs, field.Invalid(cidrsPath.Index(i), cidrs[i], immutable))
+		}
+	}
+	return errs
+}
+
+// validate: one or two ranges (B2.2, B2.3) in canonical spelling (B2.4), of different families
+// (B2.5), of any length (B2.6).
+func validate(cidrs []string) field.ErrorList {
+	switch {
+	case len(cidrs) == 0:
+		return field.ErrorList{field.Required(cidrsPath, "at least one CIDR required")}
+	case len(cidrs) > 2:
+		// Shown as upstream shows its internal spec: a struct without JSON names.
+		return field.ErrorList{field.Invalid(cidrsPath, struct{ CIDRs []string }{cidrs}, "may only hold up to 2 values")}
+	}
+	var errs field.ErrorList
+	seen := map[bool]int{} // how many of each family, by "is IPv6"
+	for i, cidr := range cidrs {
+		errs = append(errs, validation.IsValidCIDR(cidrsPath.Index(i), cidr)...)
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			seen[prefix.Addr().Is6()]++
+		}
+	}
+	if seen[false] > 1 || seen[true] > 1 {
+		errs = append(errs, field.Invalid(cidrsPath, cidrs,
+			"may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"))
+	}
+	return errs
+}
