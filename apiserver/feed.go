@@ -85,10 +85,13 @@ func (f *feed) watch(ctx context.Context) error {
 		if err := resp.Err(); err != nil {
 			return err
 		}
-		if len(resp.Events) > 0 {
-			f.apply(resp.Header.Revision, resp.Events)
+		// The header's revision is ahead of the events while a watch catches up.
+		revision := resp.Header.Revision
+		if n := len(resp.Events); n > 0 {
+			revision = resp.Events[n-1].Kv.ModRevision
+			f.apply(revision, resp.Events)
 		}
-		f.advance(resp.Header.Revision)
+		f.advance(revision)
 	}
 	if ctx.Err() != nil {
 		return nil

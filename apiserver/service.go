@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
-	"k8s.io/apiserver/pkg/warning"
+	headers "k8s.io/apiserver/pkg/warning"
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/clusterip"
@@ -87,7 +87,7 @@ func (a *allocator) begin(ctx context.Context, obj, old runtime.Object, _ bool) 
 		err = a.space.Plan(svc, before)
 	}
 	if usage := clusterip.FullDetail(err); usage != "" {
-		warning.AddWarning(ctx, "", usage)
+		headers.AddWarning(ctx, "", usage)
 		a.full(svc, usage)
 	}
 	return err
