@@ -1,0 +1,200 @@
+package clusterip
+
+import (
+	"fmt"
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// wantsNodePorts reports whether ports of svc get node ports without asking (A9.7).
+func wantsNodePorts(svc *v1.Service) bool {
+	switch svc.Spec.Type {
+	case v1.ServiceTypeNodePort:
+		return true
+	case v1.ServiceTypeLoadBalancer:
+		return svc.Spec.AllocateLoadBalancerNodePorts == nil || *svc.Spec.AllocateLoadBalancerNodePorts
+	}
+	return false
+}
+
+// mayHaveNodePorts reports whether svc is of a type that may have node ports.
+func mayHaveNodePorts(svc *v1.Service) bool {
+	return svc.Spec.Type == v1.ServiceTypeNodePort || svc.Spec.Type == v1.ServiceTypeLoadBalancer
+}
+
+// wantsHealthCheckPort reports whether svc needs a port where load balancers ask each node whether
+// it has endpoints (A5.16).
+func wantsHealthCheckPort(svc *v1.Service) bool {
+	return svc.Spec.Type == v1.ServiceTypeLoadBalancer &&
+		svc.Spec.ExternalTrafficPolicy == v1.ServiceExternalTrafficPolicyLocal
+}
+
+// portPlan allocates the node ports of one Service. A number serves both families and all
+// protocols (A9.2).
+type portPlan struct {
+	space *Space
+	svc   *v1.Service
+	// held are the node ports that the old object holds. They may be kept, wherever the range is
+	// now, but are not free for another use.
+	held []int32
+	// mine are the numbers that this plan has given out or found in use by svc otherwise.
+	mine []int32
+}
+
+// planPorts fills node ports and the port for health checks (A9).
+func (s *Space) planPorts(svc, old *v1.Service) error {
+	if !mayHaveNodePorts(svc) {
+		return nil
+	}
+	p := portPlan{space: s, svc: svc}
+	var err error
+	if old == nil {
+		err = p.create()
+	} else {
+		p.held = nodePorts(old)
+		if wantsHealthCheckPort(old) {
+			p.mine = append(p.mine, old.Spec.HealthCheckNodePort)
+		}
+		err = p.update()
+	}
+	if err != nil {
+		return err
+	}
+	// A health check port that was there stays; validation sees to that (A5.16).
+	if wantsHealthCheckPort(svc) && (old == nil || !wantsHealthCheckPort(old)) {
+		return p.healthCheck()
+	}
+	return nil
+}
+
+// create gives each service port a node port; service ports of the same number, say DNS over TCP
+// and UDP, share one (A9.5).
+func (p *portPlan) create() error {
+	ports, auto := p.svc.Spec.Ports, wantsNodePorts(p.svc)
+	for i := range ports {
+		port := &ports[i]
+		if port.NodePort == 0 && !auto {
+			continue
+		}
+		shared := nodePortOf(ports[:i], port.Port)
+		if port.NodePort == 0 && shared != 0 {
+			port.NodePort = shared
+			continue
+		}
+		if shared != 0 && port.NodePort == shared {
+			continue
+		}
+		if shared == 0 {
+			// The first of its number also speaks for a later one that names a node port.
+			if wish := nodePortOf(ports[i:], port.Port); wish != 0 {
+				port.NodePort = wish
+			}
+		}
+		if err := p.give(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update keeps what the old object holds, checks numbers that are new, and gives every port without
+// a number one of its own (A9.6).
+func (p *portPlan) update() error {
+	ports, auto := p.svc.Spec.Ports, wantsNodePorts(p.svc)
+	for i := range ports {
+		port := &ports[i]
+		if port.NodePort == 0 && !auto {
+			continue
+		}
+		known := slices.Contains(p.held, port.NodePort) || usesNodePort(ports[:i], port.NodePort)
+		if port.NodePort == 0 || !known {
+			if err := p.give(i); err != nil {
+				return err
+			}
+		}
+		if duplicate(ports[:i], *port) {
+			return fmt.Errorf("duplicate nodePort: {%s %d}", port.Protocol, port.NodePort)
+		}
+	}
+	return nil
+}
+
+// give allocates the node port of ports[i]: the one it names, or any.
+func (p *portPlan) give(i int) error {
+	port := &p.svc.Spec.Ports[i]
+	if port.NodePort == 0 {
+		n, err := p.next("nodePort")
+		port.NodePort = n
+		return err
+	}
+	if err := p.claim(port.NodePort); err != nil {
+		path := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+		return invalid(p.svc, field.Invalid(path, port.NodePort, err.Error()))
+	}
+	return nil
+}
+
+// healthCheck allocates healthCheckNodePort (A9.8).
+func (p *portPlan) healthCheck() error {
+	port := &p.svc.Spec.HealthCheckNodePort
+	if *port == 0 {
+		n, err := p.next("HealthCheck NodePort 0")
+		*port = n
+		return err
+	}
+	err := p.claim(*port)
+	if slices.Contains(p.held, *port) {
+		err = errPortTaken
+	}
+	if err != nil {
+		return apierrors.NewInternalError(
+			fmt.Errorf("failed to allocate requested HealthCheck NodePort %d: %w", *port, err))
+	}
+	return nil
+}
+
+// claim takes the number that somebody asked for.
+func (p *portPlan) claim(n int32) error {
+	switch {
+	case !p.space.nodePorts.Contains(n):
+		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %s", p.space.nodePorts)
+	case slices.Contains(p.mine, n) || p.space.portTaken(n):
+		return errPortTaken
+	}
+	p.mine = append(p.mine, n)
+	return nil
+}
+
+// next picks a free number, and not one that svc names elsewhere. What is the noun of the error.
+func (p *portPlan) next(what string) (int32, error) {
+	n, ok := p.space.pickPort(func(n number) bool {
+		port := int32(n.lo)
+		return slices.Contains(p.mine, port) || slices.Contains(p.held, port) ||
+			usesNodePort(p.svc.Spec.Ports, port) || port == p.svc.Spec.HealthCheckNodePort
+	})
+	if !ok {
+		return 0, p.space.portsFull(what)
+	}
+	p.mine = append(p.mine, n)
+	return n, nil
+}
+
+// nodePortOf returns the first node port among those ports whose service port is the one given.
+func nodePortOf(ports []v1.ServicePort, port int32) int32 {
+	for i := range ports {
+		if ports[i].Port == port && ports[i].NodePort != 0 {
+			return ports[i].NodePort
+		}
+	}
+	return 0
+}
+
+// duplicate reports whether one of ports has the node port and protocol of port.
+func duplicate(ports []v1.ServicePort, port v1.ServicePort) bool {
+	return slices.ContainsFunc(ports, func(p v1.ServicePort) bool {
+		return p.NodePort != 0 && p.NodePort == port.NodePort && p.Protocol == port.Protocol
+	})
+}
