@@ -48,9 +48,10 @@ var errRetry = errors.New("an address or node port of the plan was taken meanwhi
 // revision of the write.
 type claimStorage struct {
 	storage.Interface
-	space  *clusterip.Space
-	ranges *rangeFeed
-	codec  runtime.Codec // of IPAddress, as in its own store
+	space   *clusterip.Space
+	ranges  *rangeFeed
+	codec   runtime.Codec // of IPAddress, as in its own store
+	metrics *allocatorMetrics
 }
 
 // Create stores a Service and its claims. A conflict over claims is errRetry.
@@ -60,7 +61,7 @@ func (s *claimStorage) Create(ctx context.Context, key string, obj, out runtime.
 		return err
 	}
 	err := s.Interface.Create(etcd.Together(ctx, batch), key, obj, out, ttl)
-	if s.learn(batch) {
+	if s.learn(ctx, batch) {
 		return errRetry
 	}
 	return err
@@ -74,7 +75,7 @@ func (s *claimStorage) GuaranteedUpdate(ctx context.Context, key string, destina
 	batch := &etcd.Batch{}
 	err := s.Interface.GuaranteedUpdate(etcd.Together(ctx, batch), key, destination, ignoreNotFound, preconditions,
 		func(existing runtime.Object, res storage.ResponseMeta) (runtime.Object, *uint64, error) {
-			s.learn(batch)
+			s.learn(ctx, batch)
 			old := existing.DeepCopyObject().(*corev1.Service)
 			updated, ttl, err := tryUpdate(existing, res)
 			if err != nil {
@@ -82,7 +83,7 @@ func (s *claimStorage) GuaranteedUpdate(ctx context.Context, key string, destina
 			}
 			return updated, ttl, s.fill(batch, old, updated.(*corev1.Service))
 		}, cached)
-	s.learn(batch)
+	s.learn(ctx, batch)
 	return err
 }
 
@@ -97,7 +98,7 @@ func (s *claimStorage) Delete(ctx context.Context, key string, out runtime.Objec
 		}
 		return s.fill(batch, existing.(*corev1.Service), &corev1.Service{})
 	}, cached, opts)
-	s.learn(batch)
+	s.learn(ctx, batch)
 	return err
 }
 
@@ -160,7 +161,8 @@ func (s *claimStorage) address(addr netip.Addr, svc *corev1.Service) ([]byte, er
 }
 
 // learn tells the space how the last transaction ended; true means that claims were in the way.
-func (s *claimStorage) learn(batch *etcd.Batch) (conflict bool) {
+func (s *claimStorage) learn(ctx context.Context, batch *etcd.Batch) (conflict bool) {
+	s.metrics.stored(ctx, batch)
 	var changes []clusterip.Change
 	switch {
 	case batch.Applied:

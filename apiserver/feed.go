@@ -39,13 +39,10 @@ type feed struct {
 	advanced chan struct{} // closed and replaced when revision grows
 }
 
-// start lists, so that the caller can serve, and returns what keeps the feed going until ctx ends.
-func (f *feed) start(ctx context.Context) (run func(context.Context), err error) {
+// start lists, so that the caller can serve; run keeps the feed going.
+func (f *feed) start(ctx context.Context) error {
 	f.advanced = make(chan struct{})
-	if err := f.relist(ctx); err != nil {
-		return nil, err
-	}
-	return f.run, nil
+	return f.relist(ctx)
 }
 
 func (f *feed) relist(ctx context.Context) error {
@@ -154,6 +151,21 @@ func claimFeed(client *clientv3.Client, prefix string, replace func(int64, []clu
 			apply(revision, changes)
 		},
 	}
+}
+
+// addrs and ports take the claims of one sort out of changes.
+func addrs(changes []clusterip.Change) (out []netip.Addr) {
+	for _, c := range changes {
+		out = append(out, c.Addr)
+	}
+	return out
+}
+
+func ports(changes []clusterip.Change) (out []int32) {
+	for _, c := range changes {
+		out = append(out, c.Port)
+	}
+	return out
 }
 
 // rangeFeed keeps the ranges of the space equal to the ServiceCIDR objects.

@@ -89,4 +89,3 @@ func heldBy(address *networkingv1.IPAddress, svc *corev1.Service) bool {
 	addrs, _ := clusterip.Claims(svc)
 	return slices.Contains(addrs, addr)
 }
-

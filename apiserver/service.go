@@ -18,18 +18,13 @@ import (
 
 // services is the Service endpoint: the ordinary store, tried again when the addresses or node
 // ports it planned were taken by somebody else before they were written.
-type services struct {
-	object
-	allocator *allocator
-}
+type services struct{ object }
 
 // Create plans and stores. Each conflict teaches the space one more taken claim, so it ends.
 func (s services) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
+	ctx = withWish(ctx)
 	return again(ctx, func() (runtime.Object, error) {
-		attempt := obj.DeepCopyObject()
-		out, err := s.Store.Create(ctx, attempt, validate, o)
-		s.allocator.count(obj, nil, out, err)
-		return out, err
+		return s.Store.Create(ctx, obj.DeepCopyObject(), validate, o)
 	})
 }
 
@@ -37,6 +32,7 @@ func (s services) Create(ctx context.Context, obj runtime.Object, validate rest.
 func (s services) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, force bool, o *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
+	ctx = withWish(ctx)
 	created := false
 	out, err := again(ctx, func() (out runtime.Object, err error) {
 		out, created, err = s.Store.Update(ctx, name, info, create, update, force, o)
@@ -69,6 +65,10 @@ type allocator struct {
 	full func(svc *corev1.Service, usage string)
 }
 
+func newAllocator(space *clusterip.Space) *allocator {
+	return &allocator{space: space, metrics: newAllocatorMetrics(space), full: func(*corev1.Service, string) {}}
+}
+
 // begin is the Begin of the Service row.
 func (a *allocator) begin(ctx context.Context, obj, old runtime.Object, _ bool) error {
 	svc := obj.(*corev1.Service)
@@ -77,6 +77,7 @@ func (a *allocator) begin(ctx context.Context, obj, old runtime.Object, _ bool) 
 		before = old.(*corev1.Service)
 	}
 	asked := svc.DeepCopy()
+	remember(ctx, asked)
 	err := a.space.Plan(svc, before)
 	if err != nil && a.refresh != nil {
 		// Another server on the same etcd may have freed or added what was missing.
@@ -85,6 +86,9 @@ func (a *allocator) begin(ctx context.Context, obj, old runtime.Object, _ bool) 
 		}
 		*svc = *asked
 		err = a.space.Plan(svc, before)
+	}
+	if err != nil {
+		a.metrics.refused(asked, err)
 	}
 	if usage := clusterip.FullDetail(err); usage != "" {
 		headers.AddWarning(ctx, "", usage)

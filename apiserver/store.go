@@ -27,6 +27,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -217,7 +218,11 @@ func newStatus(of *registry.Store) status {
 }
 
 func (s status) New() runtime.Object { return s.store.New() }
-func (s status) Destroy()            {}
+func (s status) Destroy()            {} // the store is destroyed with its object
+
+func (s status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.reset.GetResetFields()
+}
 
 func (s status) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
 	return s.store.Get(ctx, name, o)
