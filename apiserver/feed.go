@@ -126,11 +126,16 @@ func (f *feed) reach(ctx context.Context, revision int64) error {
 		}
 		select {
 		case <-advanced:
+		case <-time.After(progressRetry):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
+
+// progressRetry is when to ask again: etcd keeps silent about the progress of a watch that is
+// catching up.
+const progressRetry = 20 * time.Millisecond
 
 // claimFeed keeps the space equal to the claims in etcd below one prefix; see claims.go for keys.
 func claimFeed(client *clientv3.Client, prefix string, replace func(int64, []clusterip.Change), apply func(int64, []clusterip.Change)) *feed {

@@ -3,6 +3,8 @@ package apiserver
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
@@ -98,8 +100,10 @@ func startServer(t testing.TB, client *etcdkubernetes.Client, ranges ...string) 
 		t.Logf("ready after %v", time.Since(begin))
 	case err := <-done:
 		t.Fatal("server stopped:", err)
-	case <-time.After(time.Minute):
-		t.Fatal("not ready")
+	case <-time.After(10 * time.Second):
+		recorder := httptest.NewRecorder()
+		s.Generic.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/readyz?verbose", nil))
+		t.Fatal("not ready:", recorder.Body)
 	}
 	return s, c
 }
