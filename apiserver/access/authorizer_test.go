@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -253,4 +254,26 @@ func BenchmarkAuthorize(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestIndexConcurrently is for the race detector: questions while roles and bindings change.
+func TestIndexConcurrently(t *testing.T) {
+	x := world()
+	policy := Bootstrap()
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 200 {
+				_, _, _ = x.Authorize(t.Context(), what(who("kate"), "get /apis"))
+				_, _, _, _ = x.RulesFor(t.Context(), who("auditor"), "shop")
+			}
+		})
+	}
+	group.Go(func() {
+		for obj := range policy.objects() {
+			x.OnDelete(obj)
+			x.OnAdd(obj, false)
+		}
+	})
+	group.Wait()
 }
