@@ -23,7 +23,7 @@ var (
 func (x *Index) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	u := a.GetUser()
 	if u == nil {
-		return authorizer.DecisionNoOpinion, "Error", errors.New("no user on request.")
+		return authorizer.DecisionNoOpinion, "Error", errors.New("no user on request")
 	}
 	q := ask(a)
 	var allowed *grant

@@ -47,7 +47,7 @@ type Policy struct {
 	RoleBindings        []*rbacv1.RoleBinding
 }
 
-// Bootstrap returns the roles and bindings that every cluster has, about 110 objects, with the
+// Bootstrap returns the roles and bindings that every cluster has, about 120 objects, with the
 // rules of aggregated roles filled in. Roles live in kube-system and kube-public, which have to
 // exist. The caller owns the result. It panics if the embedded files are wrong, which the golden
 // test excludes.

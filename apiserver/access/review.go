@@ -178,6 +178,7 @@ func (r reviewer) selfSubject(ctx context.Context, obj runtime.Object) (func(), 
 			}
 			info.Extra[key] = values
 		}
+		review.CreationTimestamp = metav1.Now()
 		review.Status.UserInfo = info
 	}, nil
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -43,15 +42,19 @@ func Rules(role *rbacv1.ClusterRole, all []*rbacv1.ClusterRole) ([]rbacv1.Policy
 
 // Differ reports whether the two lists of rules are not the same, in the same order.
 func Differ(a, b []rbacv1.PolicyRule) bool {
-	return !equality.Semantic.DeepEqual(a, b)
+	return !slices.EqualFunc(a, b, same)
+}
+
+// same compares field by field; an empty list is as good as none.
+func same(a, b rbacv1.PolicyRule) bool {
+	return slices.Equal(a.Verbs, b.Verbs) && slices.Equal(a.APIGroups, b.APIGroups) &&
+		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.ResourceNames, b.ResourceNames) &&
+		slices.Equal(a.NonResourceURLs, b.NonResourceURLs)
 }
 
 func addMissing(rules, more []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	for _, rule := range more {
-		known := slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
-			return equality.Semantic.DeepEqual(r, rule)
-		})
-		if !known {
+		if !slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool { return same(r, rule) }) {
 			rules = append(rules, rule)
 		}
 	}
