@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -36,7 +36,10 @@ func newOf[T any, P interface {
 
 // pathSegment is the name rule of kinds that take any name which fits into a URL, "system:node".
 func pathSegment(name string, prefix bool) []string {
-	return path.ValidatePathSegmentName(name, prefix)
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }
 
 // The following turn functions over one Go type into the untyped fields of resource.Resource.

@@ -8,6 +8,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 
+	"github.com/duetk8s/duet/apiserver/columns"
+	"github.com/duetk8s/duet/apiserver/defaults"
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
@@ -18,7 +21,11 @@ func certificateRows() []resource.Resource {
 			Short:         []string{"csr"},
 			ClusterScoped: true,
 			New:           newOf[certificatesv1.CertificateSigningRequest], NewList: newOf[certificatesv1.CertificateSigningRequestList],
-			Name: pathSegment,
+			Name:     pathSegment,
+			Prepare:  preparing(kinds.PrepareCertificateSigningRequest),
+			Validate: validating(kinds.ValidateCertificateSigningRequest),
+			Fields:   selecting(kinds.CertificateSigningRequestFields),
+			Columns:  columns.CertificateSigningRequest(),
 		},
 	}
 }
@@ -29,6 +36,8 @@ func coordinationRows() []resource.Resource {
 			Group: "coordination.k8s.io", Kind: "Lease", Plural: "leases",
 			New: newOf[coordinationv1.Lease], NewList: newOf[coordinationv1.LeaseList],
 			NoStatus: true, CreateOnUpdate: true,
+			Validate: validating(kinds.ValidateLease),
+			Columns:  columns.Lease(),
 		},
 	}
 }
@@ -40,6 +49,8 @@ func nodeRows() []resource.Resource {
 			ClusterScoped: true,
 			New:           newOf[nodev1.RuntimeClass], NewList: newOf[nodev1.RuntimeClassList],
 			NoStatus: true,
+			Validate: validating(kinds.ValidateRuntimeClass),
+			Columns:  columns.RuntimeClass(),
 		},
 	}
 }
@@ -52,6 +63,8 @@ func policyRows() []resource.Resource {
 			New:   newOf[policyv1.PodDisruptionBudget], NewList: newOf[policyv1.PodDisruptionBudgetList],
 			Name:       pathSegment,
 			Generation: true,
+			Validate:   validating(kinds.ValidatePodDisruptionBudget),
+			Columns:    columns.PodDisruptionBudget(),
 		},
 	}
 }
@@ -64,6 +77,8 @@ func rbacRows() []resource.Resource {
 			New:           newOf[rbacv1.ClusterRole], NewList: newOf[rbacv1.ClusterRoleList],
 			Name:     pathSegment,
 			NoStatus: true, CreateOnUpdate: true,
+			Validate: validating(kinds.ValidateClusterRole),
+			Columns:  columns.ClusterRole(),
 		},
 		{
 			Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding", Plural: "clusterrolebindings",
@@ -71,18 +86,26 @@ func rbacRows() []resource.Resource {
 			New:           newOf[rbacv1.ClusterRoleBinding], NewList: newOf[rbacv1.ClusterRoleBindingList],
 			Name:     pathSegment,
 			NoStatus: true, CreateOnUpdate: true,
+			Default:  defaulting(defaults.ClusterRoleBinding),
+			Validate: validating(kinds.ValidateClusterRoleBinding),
+			Columns:  columns.ClusterRoleBinding(),
 		},
 		{
 			Group: "rbac.authorization.k8s.io", Kind: "Role", Plural: "roles",
 			New: newOf[rbacv1.Role], NewList: newOf[rbacv1.RoleList],
 			Name:     pathSegment,
 			NoStatus: true, CreateOnUpdate: true,
+			Validate: validating(kinds.ValidateRole),
+			Columns:  columns.Role(),
 		},
 		{
 			Group: "rbac.authorization.k8s.io", Kind: "RoleBinding", Plural: "rolebindings",
 			New: newOf[rbacv1.RoleBinding], NewList: newOf[rbacv1.RoleBindingList],
 			Name:     pathSegment,
 			NoStatus: true, CreateOnUpdate: true,
+			Default:  defaulting(defaults.RoleBinding),
+			Validate: validating(kinds.ValidateRoleBinding),
+			Columns:  columns.RoleBinding(),
 		},
 	}
 }
@@ -95,6 +118,9 @@ func schedulingRows() []resource.Resource {
 			ClusterScoped: true,
 			New:           newOf[schedulingv1.PriorityClass], NewList: newOf[schedulingv1.PriorityClassList],
 			Generation: true, NoStatus: true,
+			Default:  defaulting(defaults.PriorityClass),
+			Validate: validating(kinds.ValidatePriorityClass),
+			Columns:  columns.PriorityClass(),
 		},
 	}
 }

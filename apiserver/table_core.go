@@ -5,6 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/duetk8s/duet/apiserver/columns"
+	"github.com/duetk8s/duet/apiserver/defaults"
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
@@ -14,43 +17,70 @@ func coreRows() []resource.Resource {
 			Kind: "Pod", Plural: "pods",
 			Short: []string{"po"}, Categories: all,
 			New: newOf[v1.Pod], NewList: newOf[v1.PodList],
-			Generation: true,
+			Generation:     true,
+			Default:        defaulting(defaults.Pod),
+			Prepare:        preparing(kinds.PreparePod),
+			Validate:       validating(kinds.ValidatePod),
+			ValidateStatus: validating(kinds.ValidatePodStatus),
+			Warnings:       warning(kinds.PodWarnings),
+			Fields:         selecting(kinds.PodFields),
+			Columns:        columns.Pod(),
 		},
 		{
 			Kind: "Node", Plural: "nodes",
 			Short:         []string{"no"},
 			ClusterScoped: true,
 			New:           newOf[v1.Node], NewList: newOf[v1.NodeList],
+			Default:  defaulting(defaults.Node),
+			Validate: validating(kinds.ValidateNode),
+			Fields:   selecting(kinds.NodeFields),
+			Columns:  columns.Node(),
 		},
 		{
 			Kind: "Namespace", Plural: "namespaces",
 			Short:         []string{"ns"},
 			ClusterScoped: true,
 			New:           newOf[v1.Namespace], NewList: newOf[v1.NamespaceList],
-			Name: validation.NameIsDNSLabel,
+			Name:     validation.NameIsDNSLabel,
+			Default:  defaulting(defaults.Namespace),
+			Prepare:  preparing(kinds.PrepareNamespace),
+			Validate: validating(kinds.ValidateNamespace),
+			Fields:   selecting(kinds.NamespaceFields),
+			Columns:  columns.Namespace(),
 		},
 		{
 			Kind: "ConfigMap", Plural: "configmaps",
 			Short: []string{"cm"},
 			New:   newOf[v1.ConfigMap], NewList: newOf[v1.ConfigMapList],
 			NoStatus: true,
+			Validate: validating(kinds.ValidateConfigMap),
+			Columns:  columns.ConfigMap(),
 		},
 		{
 			Kind: "Secret", Plural: "secrets",
 			New: newOf[v1.Secret], NewList: newOf[v1.SecretList],
 			NoStatus: true,
+			Default:  defaulting(defaults.Secret),
+			Validate: validating(kinds.ValidateSecret),
+			Fields:   selecting(kinds.SecretFields),
+			Columns:  columns.Secret(),
 		},
 		{
 			Kind: "ServiceAccount", Plural: "serviceaccounts",
 			Short: []string{"sa"},
 			New:   newOf[v1.ServiceAccount], NewList: newOf[v1.ServiceAccountList],
 			NoStatus: true,
+			Columns:  columns.ServiceAccount(),
 		},
 		{
 			Kind: "Endpoints", Plural: "endpoints",
 			Short: []string{"ep"},
 			New:   newOf[v1.Endpoints], NewList: newOf[v1.EndpointsList],
 			NoStatus: true, CreateOnUpdate: true,
+			Default:  defaulting(defaults.Endpoints),
+			Validate: validating(kinds.ValidateEndpoints),
+			Warnings: warning(kinds.EndpointsWarnings),
+			Columns:  columns.Endpoints(),
 		},
 		{
 			Kind: "Event", Plural: "events",
@@ -58,32 +88,56 @@ func coreRows() []resource.Resource {
 			New:   newOf[v1.Event], NewList: newOf[v1.EventList],
 			NoStatus: true, CreateOnUpdate: true,
 			TTL: eventTTL, NoCache: true,
+			Validate: validating(kinds.ValidateEvent),
+			Fields:   selecting(kinds.EventFields),
+			Columns:  columns.Event(),
 		},
 		{
 			Kind: "LimitRange", Plural: "limitranges",
 			Short: []string{"limits"},
 			New:   newOf[v1.LimitRange], NewList: newOf[v1.LimitRangeList],
 			NoStatus: true, CreateOnUpdate: true,
+			Default: defaulting(defaults.LimitRange),
+			Columns: columns.LimitRange(),
 		},
 		{
 			Kind: "ResourceQuota", Plural: "resourcequotas",
 			Short: []string{"quota"},
 			New:   newOf[v1.ResourceQuota], NewList: newOf[v1.ResourceQuotaList],
+			Validate: validating(kinds.ValidateResourceQuota),
+			Columns:  columns.ResourceQuota(),
 		},
 		{
 			Kind: "PodTemplate", Plural: "podtemplates",
 			New: newOf[v1.PodTemplate], NewList: newOf[v1.PodTemplateList],
 			Generation: true, NoStatus: true,
+			Default:  defaulting(defaults.PodTemplate),
+			Validate: validating(kinds.ValidatePodTemplate),
+			Warnings: warning(kinds.PodTemplateWarnings),
+			Columns:  columns.PodTemplate(),
 		},
 		{
 			Kind: "ReplicationController", Plural: "replicationcontrollers",
 			Short: []string{"rc"}, Categories: all,
 			New: newOf[v1.ReplicationController], NewList: newOf[v1.ReplicationControllerList],
 			Generation: true,
+			Scale:      kinds.ReplicationControllerScale(),
+			Default:    defaulting(defaults.ReplicationController),
+			Validate:   validating(kinds.ValidateReplicationController),
+			Warnings:   warning(kinds.ReplicationControllerWarnings),
+			Fields:     selecting(kinds.ReplicationControllerFields),
+			Columns:    columns.ReplicationController(),
 		},
 	}
 }
 
+// eventRows serves core events a second time under events.k8s.io/v1: one object in etcd, two
+// names for its fields. New is therefore the core type. It takes, in the scheme: core/v1 Event and
+// EventList also registered as events.k8s.io/__internal, eventsv1.Event and EventList registered
+// as events.k8s.io/v1, the conversions kinds.EventToCore and kinds.EventFromCore (and one for the
+// lists), and kinds.RegardingLabel as field label conversion of events.k8s.io/v1; and the REST
+// storage of this row is the very store of core events (prefix /registry/events, encoded as
+// core/v1), so that a write by one name is a watch event under both.
 func eventRows() []resource.Resource {
 	return []resource.Resource{
 		{
@@ -92,6 +146,9 @@ func eventRows() []resource.Resource {
 			New:   newOf[v1.Event], NewList: newOf[v1.EventList],
 			NoStatus: true, CreateOnUpdate: true,
 			TTL: eventTTL, NoCache: true,
+			Validate: validating(kinds.ValidateEvent),
+			Fields:   selecting(kinds.EventFields),
+			Columns:  columns.Event(),
 		},
 	}
 }

@@ -1,0 +1,105 @@
+package defaults
+
+import (
+	"reflect"
+
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+)
+
+// fileMode is 0644, the mode of projected files.
+const fileMode int32 = 0o644
+
+func volume(v *v1.Volume) {
+	if reflect.ValueOf(v.VolumeSource).IsZero() {
+		v.EmptyDir = &v1.EmptyDirVolumeSource{}
+	}
+	if s := v.Secret; s != nil {
+		point(&s.DefaultMode, fileMode)
+	}
+	if s := v.ConfigMap; s != nil {
+		point(&s.DefaultMode, fileMode)
+	}
+	if s := v.DownwardAPI; s != nil {
+		point(&s.DefaultMode, fileMode)
+		downward(s.Items)
+	}
+	if s := v.Projected; s != nil {
+		projected(s)
+	}
+	if s := v.HostPath; s != nil {
+		point(&s.Type, v1.HostPathUnset)
+	}
+	if s := v.ISCSI; s != nil {
+		fill(&s.ISCSIInterface, "default")
+	}
+	if s := v.Image; s != nil {
+		fill(&s.PullPolicy, pullPolicy(s.Reference))
+	}
+	if s := v.Ephemeral; s != nil && s.VolumeClaimTemplate != nil {
+		claimSpec(&s.VolumeClaimTemplate.Spec)
+	}
+}
+
+func projected(s *v1.ProjectedVolumeSource) {
+	point(&s.DefaultMode, fileMode)
+	for _, source := range s.Sources {
+		if source.DownwardAPI != nil {
+			downward(source.DownwardAPI.Items)
+		}
+		if source.ServiceAccountToken != nil {
+			point(&source.ServiceAccountToken.ExpirationSeconds, 3600)
+		}
+	}
+}
+
+func downward(items []v1.DownwardAPIVolumeFile) {
+	for i := range items {
+		fieldRef(items[i].FieldRef)
+	}
+}
+
+// PersistentVolume defaults a PersistentVolume.
+func PersistentVolume(v *v1.PersistentVolume) {
+	fill(&v.Status.Phase, v1.VolumePending)
+	fill(&v.Spec.PersistentVolumeReclaimPolicy, v1.PersistentVolumeReclaimRetain)
+	point(&v.Spec.VolumeMode, v1.PersistentVolumeFilesystem)
+	milli(v.Spec.Capacity)
+	if s := v.Spec.HostPath; s != nil {
+		point(&s.Type, v1.HostPathUnset)
+	}
+	if s := v.Spec.ISCSI; s != nil {
+		fill(&s.ISCSIInterface, "default")
+	}
+}
+
+// PersistentVolumeClaim defaults a claim, also the ones in a StatefulSet's templates.
+func PersistentVolumeClaim(c *v1.PersistentVolumeClaim) {
+	fill(&c.Status.Phase, v1.ClaimPending)
+	claimSpec(&c.Spec)
+}
+
+func claimSpec(s *v1.PersistentVolumeClaimSpec) {
+	point(&s.VolumeMode, v1.PersistentVolumeFilesystem)
+	milli(s.Resources.Limits)
+	milli(s.Resources.Requests)
+}
+
+// StorageClass defaults a StorageClass.
+func StorageClass(c *storagev1.StorageClass) {
+	point(&c.ReclaimPolicy, v1.PersistentVolumeReclaimDelete)
+	point(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+}
+
+// CSIDriver defaults a CSIDriver.
+func CSIDriver(d *storagev1.CSIDriver) {
+	point(&d.Spec.AttachRequired, true)
+	point(&d.Spec.PodInfoOnMount, false)
+	point(&d.Spec.StorageCapacity, false)
+	point(&d.Spec.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+	point(&d.Spec.RequiresRepublish, false)
+	point(&d.Spec.SELinuxMount, false)
+	if len(d.Spec.VolumeLifecycleModes) == 0 {
+		d.Spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
+	}
+}

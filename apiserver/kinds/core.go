@@ -1,0 +1,127 @@
+package kinds
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// PrepareNamespace gives a new Namespace the finalizer that its contents are deleted by, and the
+// label with its own name (again: a generated name was not there yet when defaults ran). An
+// update cannot touch finalizers: the finalize subresource does.
+func PrepareNamespace(_ context.Context, n, old *v1.Namespace) {
+	if old != nil {
+		n.Spec.Finalizers = old.Spec.Finalizers
+		return
+	}
+	n.Status = v1.NamespaceStatus{Phase: v1.NamespaceActive}
+	if !slices.Contains(n.Spec.Finalizers, v1.FinalizerKubernetes) {
+		n.Spec.Finalizers = append(n.Spec.Finalizers, v1.FinalizerKubernetes)
+	}
+	if n.Labels == nil {
+		n.Labels = map[string]string{}
+	}
+	n.Labels[v1.LabelMetadataName] = n.Name
+}
+
+// ValidateNamespace checks spec.finalizers, also for the finalize subresource.
+func ValidateNamespace(n, _ *v1.Namespace) (errs field.ErrorList) {
+	for i, f := range n.Spec.Finalizers {
+		path := field.NewPath("spec", "finalizers").Index(i)
+		name := string(f)
+		errs = append(errs, faults(path, name, utilvalidation.IsQualifiedName(name))...)
+		if f != v1.FinalizerKubernetes && !strings.Contains(name, "/") {
+			errs = append(errs, field.Invalid(path, name,
+				"name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
+}
+
+// ValidateNode checks the Pod ranges, one per family at most, which never change once set (D1.6),
+// and that no address is listed twice (D2.5).
+func ValidateNode(n, old *v1.Node) (errs field.ErrorList) {
+	path := field.NewPath("spec", "podCIDRs")
+	families := map[bool]int{}
+	for i, cidr := range n.Spec.PodCIDRs {
+		bad := utilvalidation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, nil)
+		if p, err := netip.ParsePrefix(cidr); len(bad) == 0 && err == nil {
+			families[p.Addr().Is4()]++
+		}
+		errs = append(errs, bad...)
+	}
+	if families[true] > 1 || families[false] > 1 {
+		errs = append(errs, field.Invalid(path, n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family"))
+	}
+	if old != nil && len(old.Spec.PodCIDRs) > 0 {
+		errs = append(errs, forbidChange(n.Spec.PodCIDRs, old.Spec.PodCIDRs, path,
+			`node updates may not change podCIDR except from "" to valid`)...)
+	}
+	seen := map[v1.NodeAddress]bool{}
+	for i, a := range n.Status.Addresses {
+		if seen[a] {
+			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), a))
+		}
+		seen[a] = true
+	}
+	for i, t := range n.Spec.Taints {
+		at := field.NewPath("spec", "taints").Index(i)
+		errs = append(errs, faults(at.Child("key"), t.Key, utilvalidation.IsQualifiedName(t.Key))...)
+		errs = append(errs, faults(at.Child("value"), t.Value, utilvalidation.IsValidLabelValue(t.Value))...)
+		errs = append(errs, required(t.Effect, at.Child("effect"),
+			v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute)...)
+	}
+	return errs
+}
+
+// ValidateEvent checks that an event lives in the namespace of what it is about: "default" for
+// things outside namespaces, which may also use kube-system.
+func ValidateEvent(e, _ *v1.Event) field.ErrorList {
+	path, about := field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace
+	if about == "" {
+		if e.Namespace != "" && e.Namespace != "default" && e.Namespace != "kube-system" {
+			return field.ErrorList{field.Invalid(path, about, "does not match event.namespace")}
+		}
+		return nil
+	}
+	if e.Namespace != about {
+		return field.ErrorList{field.Invalid(path, about, "does not match event.namespace")}
+	}
+	return nil
+}
+
+// ValidateResourceQuota checks that limits are not negative and scopes are known and stay.
+func ValidateResourceQuota(q, old *v1.ResourceQuota) (errs field.ErrorList) {
+	path := field.NewPath("spec")
+	for _, name := range sorted(stringKeys(q.Spec.Hard)) {
+		amount, at := q.Spec.Hard[v1.ResourceName(name)], path.Child("hard").Key(name)
+		errs = append(errs, faults(at, name, utilvalidation.IsQualifiedName(name))...)
+		if amount.Sign() < 0 {
+			errs = append(errs, field.Invalid(at, amount.String(), negative))
+		}
+	}
+	for i, scope := range q.Spec.Scopes {
+		errs = append(errs, oneOf(scope, path.Child("scopes").Index(i),
+			v1.ResourceQuotaScopeTerminating, v1.ResourceQuotaScopeNotTerminating, v1.ResourceQuotaScopeBestEffort,
+			v1.ResourceQuotaScopeNotBestEffort, v1.ResourceQuotaScopePriorityClass,
+			v1.ResourceQuotaScopeCrossNamespacePodAffinity, v1.ResourceQuotaScopeVolumeAttributesClass)...)
+	}
+	if old != nil {
+		errs = append(errs, immutable(q.Spec.Scopes, old.Spec.Scopes, path.Child("scopes"))...)
+		errs = append(errs, immutable(q.Spec.ScopeSelector, old.Spec.ScopeSelector, path.Child("scopeSelector"))...)
+	}
+	return errs
+}
+
+func stringKeys(list v1.ResourceList) map[string]struct{} {
+	keys := map[string]struct{}{}
+	for name := range list {
+		keys[string(name)] = struct{}{}
+	}
+	return keys
+}
