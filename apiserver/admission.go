@@ -16,7 +16,6 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/informers"
 	clientset "k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 )
 
 var (
@@ -36,9 +35,7 @@ func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	s.informers = informers.NewSharedInformerFactory(client, 0)
-	if err := s.watchPolicy(); err != nil {
-		return fmt.Errorf("apiserver: %w", err)
-	}
+	s.policy = informers.NewSharedInformerFactory(client, 0)
 	namespaces, err := lifecycle.NewLifecycle(immortal)
 	if err != nil {
 		return fmt.Errorf("apiserver: %w", err)
@@ -58,21 +55,6 @@ func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
 
 func named(plugin admission.Interface, name string) admission.Interface {
 	return admissionmetrics.WithControllerMetrics(plugin, name)
-}
-
-// watchPolicy keeps the authorizer's index equal to the roles and bindings.
-func (s *Server) watchPolicy() error {
-	rbac := s.informers.Rbac().V1()
-	for _, informer := range []cache.SharedIndexInformer{
-		rbac.ClusterRoles().Informer(), rbac.ClusterRoleBindings().Informer(), rbac.Roles().Informer(), rbac.RoleBindings().Informer(),
-	} {
-		registration, err := informer.AddEventHandler(s.index)
-		if err != nil {
-			return err
-		}
-		s.policySynced = append(s.policySynced, registration.HasSyncedChecker())
-	}
-	return nil
 }
 
 // denyExternalIPs refuses new spec.externalIPs (A5.22): whoever may write Services could take over

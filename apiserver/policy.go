@@ -12,19 +12,75 @@ import (
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/apiserver/access"
 )
 
 // seedPolicy makes sure that the roles and bindings every cluster has are there, and lets the
-// authorizer know all of them before the first request of a stranger.
+// authorizer know all of them before the first request of a stranger. The list at the end has the
+// watch caches catch up with what was written, so that the informers start from nothing older.
 func (s *Server) seedPolicy(ctx context.Context) error {
-	policy, err := access.Reconcile(ctx, policyStore{s.stores}, access.Bootstrap())
+	store := policyStore{s.stores}
+	if _, err := access.Reconcile(ctx, store, access.Bootstrap()); err != nil {
+		return err
+	}
+	policy, err := store.List(ctx)
 	if err != nil {
 		return err
 	}
 	s.index.Seed(policy)
+	close(s.seeded)
 	return nil
+}
+
+// confirmPolicy keeps the authorizer's index equal to the roles and bindings from then on.
+func (s *Server) confirmPolicy(ctx context.Context) {
+	select {
+	case <-s.seeded:
+	case <-ctx.Done():
+		return
+	}
+	rbac := s.policy.Rbac().V1()
+	var synced []cache.DoneChecker
+	for _, informer := range []cache.SharedIndexInformer{
+		rbac.ClusterRoles().Informer(), rbac.ClusterRoleBindings().Informer(), rbac.Roles().Informer(), rbac.RoleBindings().Informer(),
+	} {
+		registration, err := informer.AddEventHandler(s.index)
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "The authorizer does not follow changes of roles and bindings")
+			return
+		}
+		synced = append(synced, registration.HasSyncedChecker())
+	}
+	s.policy.StartWithContext(ctx)
+	if cache.WaitFor(ctx, "roles and bindings", synced...) {
+		s.index.Confirm()
+	}
+	<-ctx.Done()
+	s.policy.Shutdown()
+}
+
+// storedRoles reads roles where they are stored, so that one can be bound as soon as it exists.
+type storedRoles struct {
+	stores map[schema.GroupResource]*registry.Store
+}
+
+// RoleRules returns the rules of a Role, or of a ClusterRole if there is no namespace.
+func (r storedRoles) RoleRules(ctx context.Context, namespace, name string) ([]rbacv1.PolicyRule, error) {
+	resource := "clusterroles"
+	if namespace != "" {
+		resource = "roles"
+	}
+	obj, err := policyStore(r).of(resource).Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if role, ok := obj.(*rbacv1.Role); ok {
+		return role.Rules, nil
+	}
+	return obj.(*rbacv1.ClusterRole).Rules, nil
 }
 
 // policyStore reads and writes roles and bindings in their stores, without going through HTTP.

@@ -41,7 +41,6 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -87,8 +86,8 @@ type Server struct {
 	feeds     []*feed
 	hooks     []hook
 	ready     chan struct{}
-	// policySynced report that the informers of roles and bindings have listed.
-	policySynced []cache.DoneChecker
+	policy    informers.SharedInformerFactory // of roles and bindings
+	seeded    chan struct{}
 }
 
 type hook struct {
@@ -100,7 +99,7 @@ type hook struct {
 // ServiceCIDRs and what is taken.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
-		loopback: newLoopback(), index: access.NewIndex(), ready: make(chan struct{}),
+		loopback: newLoopback(), index: access.NewIndex(), ready: make(chan struct{}), seeded: make(chan struct{}),
 		stores: map[schema.GroupResource]*registry.Store{},
 	}
 	space := clusterip.NewSpace(clusterip.Config{Families: cfg.Families, NodePorts: cfg.NodePorts})
@@ -108,11 +107,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	masters := access.WithMasters(s.index)
 
 	rows := append(missionRows(s.allocator), table()...)
+	guard := &access.Guard{Held: s.index, Authorizer: masters, Roles: storedRoles{s.stores}}
+	guard.Complete(rows)
 	sch, err := newScheme(rows)
 	if err != nil {
 		return nil, err
 	}
-	rows = secured(rows, &access.Guard{Held: s.index, Authorizer: masters})
 	s.backend = newBackend(sch, cfg.Etcd, map[schema.GroupResource]value.Transformer{{Resource: "secrets"}: cfg.Secrets})
 	if err := s.wireClaims(ctx, space, cfg); err != nil {
 		return nil, err
@@ -145,23 +145,6 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 // shutdownGrace is what open watches get before their connections are cut at shutdown; ordinary
 // requests are always finished.
 const shutdownGrace = time.Second
-
-// secured adds the rule against escalation to the RBAC rows.
-func secured(rows []resource.Resource, guard *access.Guard) []resource.Resource {
-	for i := range rows {
-		switch rows[i].Kind {
-		case "Role":
-			rows[i].Begin, rows[i].Validate, rows[i].Name = guard.BeginRole, access.ValidateRole, access.Name
-		case "ClusterRole":
-			rows[i].Begin, rows[i].Validate, rows[i].Name = guard.BeginClusterRole, access.ValidateClusterRole, access.Name
-		case "RoleBinding":
-			rows[i].Begin, rows[i].Validate, rows[i].Name = guard.BeginRoleBinding, access.ValidateRoleBinding, access.Name
-		case "ClusterRoleBinding":
-			rows[i].Begin, rows[i].Validate, rows[i].Name = guard.BeginClusterRoleBinding, access.ValidateClusterRoleBinding, access.Name
-		}
-	}
-	return rows
-}
 
 // paths makes a store and its endpoints for every row.
 func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
@@ -328,11 +311,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	background.Go(func() { s.loopback.serve(inside, s.Generic.Handler) })
 	background.Go(func() { s.start(ctx, stop, gates) })
-	background.Go(func() {
-		if cache.WaitFor(ctx, "roles and bindings", s.policySynced...) {
-			s.index.Confirm()
-		}
-	})
+	background.Go(func() { s.confirmPolicy(ctx) })
 	err := prepared.RunWithContext(ctx)
 	outlived()
 	s.backend.stop()

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/apiserver/pkg/storage/etcd3"
+	etcdfeature "k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/names"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
@@ -50,11 +51,23 @@ type backend struct {
 const compactEvery = 5 * time.Minute
 
 func newBackend(s *scheme, client *kubernetes.Client, transformers map[schema.GroupResource]value.Transformer) *backend {
+	etcdfeature.DefaultFeatureSupportChecker.CheckClient(context.Background(), endpoint{client}, storage.RequestWatchProgress)
 	c := etcd3.NewCompactor(client.Client, compactEvery, clock.RealClock{}, func() {})
 	return &backend{
 		scheme: s, client: client, compactor: c, stop: c.Stop, transformers: transformers,
 		atomic: map[schema.GroupResource]func(storage.Interface) storage.Interface{},
 	}
+}
+
+// endpoint gives a client in this process, which has none, an endpoint to be asked for its version:
+// lists are served from the watch caches only once etcd is known to report watch progress.
+type endpoint struct{ *kubernetes.Client }
+
+func (e endpoint) Endpoints() []string {
+	if all := e.Client.Endpoints(); len(all) > 0 {
+		return all
+	}
+	return []string{"embedded"}
 }
 
 // codec encodes a resource as it is stored: protobuf of its first version.
@@ -163,7 +176,7 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 		if err != nil {
 			return nil, nil, err
 		}
-		var s storage.Interface = raw
+		var s storage.Interface = prompt{raw}
 		if wrap := b.atomic[config.GroupResource]; wrap != nil {
 			s = wrap(s)
 		}
@@ -181,6 +194,20 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 		delegator := cacher.NewCacheDelegator(c, s)
 		return delegator, sync.OnceFunc(func() { delegator.Stop(); c.Stop(); raw.Close() }), nil
 	}
+}
+
+// prompt is the raw storage with one difference: whoever asks for the current revision is going to
+// wait until a watch cache has reached it, so the watch is asked for its progress at once. The
+// cache itself would ask only every 100 ms, which every `kubectl get` would notice.
+type prompt struct{ storage.Interface }
+
+// GetCurrentResourceVersion returns etcd's revision and has the watches told about it.
+func (p prompt) GetCurrentResourceVersion(ctx context.Context) (uint64, error) {
+	revision, err := p.Interface.GetCurrentResourceVersion(ctx)
+	if err == nil {
+		err = p.RequestWatchProgress(ctx)
+	}
+	return revision, err
 }
 
 // object is what a resource serves at its own path: the store with its short names.

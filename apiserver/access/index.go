@@ -75,7 +75,9 @@ func (x *Index) Seed(policy *Policy) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for obj := range policy.objects() {
-		x.set(obj, false)
+		if !x.reported(obj) {
+			x.set(obj, false)
+		}
 	}
 }
 
@@ -137,6 +139,18 @@ func (x *Index) set(obj any, confirmed bool) {
 		x.setBinding(keyOf(o), o.RoleRef, o.Subjects, confirmed)
 	case *rbacv1.RoleBinding:
 		x.setBinding(keyOf(o), o.RoleRef, o.Subjects, confirmed)
+	}
+}
+
+// reported says whether an informer has told of obj.
+func (x *Index) reported(obj Object) bool {
+	switch obj.(type) {
+	case *rbacv1.ClusterRole, *rbacv1.Role:
+		role := x.roles[keyOf(obj)]
+		return role != nil && role.confirmed
+	default:
+		binding := x.bindings[keyOf(obj)]
+		return binding != nil && binding.confirmed
 	}
 }
 
