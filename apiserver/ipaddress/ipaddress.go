@@ -51,8 +51,12 @@ func Validate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	if equality.Semantic.DeepEqual(parent, old.(*networkingv1.IPAddress).Spec.ParentRef) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(parentRefPath, parent, "field is immutable")}
+	return field.ErrorList{field.Invalid(parentRefPath, (*shownRef)(parent), "field is immutable")}
 }
+
+// shownRef is a reference as an error shows it: like upstream's internal type, it has no JSON names
+// (0.2).
+type shownRef struct{ Group, Resource, Namespace, Name string }
 
 // validateParentRef: a group that may be the core one, a resource, a name, and where there is one
 // a namespace, each fit to be part of a URL path (B3.2).

@@ -68,7 +68,7 @@ func validate(cidrs []string) field.ErrorList {
 	case len(cidrs) == 0:
 		return field.ErrorList{field.Required(cidrsPath, "at least one CIDR required")}
 	case len(cidrs) > 2:
-		// Shown as upstream shows its internal spec: a struct without JSON names.
+		// The whole spec, like upstream's internal type without JSON names (0.2).
 		return field.ErrorList{field.Invalid(cidrsPath, struct{ CIDRs []string }{cidrs}, "may only hold up to 2 values")}
 	}
 	var errs field.ErrorList
