@@ -188,8 +188,9 @@ externalIPs:
 externalName: example.com
 sessionAffinity: None
 type: ExternalName`},
-		{"A1.10, A5.17 nor shows one", `type: ExternalName, externalName: example.com, internalTrafficPolicy: Local`, `
+		{"A5.17 but keeps one", `type: ExternalName, externalName: example.com, internalTrafficPolicy: Local`, `
 externalName: example.com
+internalTrafficPolicy: Local
 sessionAffinity: None
 type: ExternalName`},
 	} {

@@ -2,6 +2,7 @@ package servicecidr
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -125,8 +126,9 @@ func TestB8_1_Columns(t *testing.T) {
 		return []Usage{
 			{netip.MustParsePrefix("fd00:10:96::/112"), 3, 65532},
 			{netip.MustParsePrefix("10.96.0.0/16"), 12, 65522},
-			{netip.MustParsePrefix("2001:db8::/64"), 0, 1<<64 - 1},
-			{netip.MustParsePrefix("2001:db8::/32"), 1 << 20, 1 << 96},
+			{netip.MustParsePrefix("2001:db8::/64"), 0, math.MaxUint64},
+			{netip.MustParsePrefix("2001:db8:1::/65"), 0, 1<<63 - 1},
+			{netip.MustParsePrefix("2001:db8::/32"), 1 << 20, math.MaxUint64},
 			{netip.MustParsePrefix("2001:db8::/88"), 5, 1<<40 - 6},
 		}
 	}
@@ -136,6 +138,7 @@ func TestB8_1_Columns(t *testing.T) {
 		{"10.96.0.0/16,fd00:10:96::/112", "", "new  10.96.0.0/16,fd00:10:96::/112  5m  12,3  65522,65532  Unknown"},
 		{"fd00:10:96::/112,10.96.0.0/16", "True", "new  fd00:10:96::/112,10.96.0.0/16  5m  3,12  65532,65522  True"},
 		{"2001:db8::/64", "True", "new  2001:db8::/64  5m  0  ~2^64  True"},
+		{"2001:db8:1::/65", "True", "new  2001:db8:1::/65  5m  0  ~2^63  True"},
 		{"2001:db8::/32", "True", "new  2001:db8::/32  5m  1048576  ~2^96  True"},
 		{"2001:db8::/88", "True", "new  2001:db8::/88  5m  5  1099511627770  True"},
 		{"10.97.0.0/16,fd00:10:96::/112", "True", "new  10.97.0.0/16,fd00:10:96::/112  5m  <unknown>,3  <unknown>,65532  True"},
