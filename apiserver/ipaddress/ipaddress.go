@@ -3,8 +3,8 @@
 //
 // It does not know who allocates addresses, nor whether a parent exists or an address lies in a
 // ServiceCIDR: none of that is checked (B3.4). The exported functions fit the fields of
-// resource.Resource, are pure and have no state. ManagedBy and Labels are for whoever makes
-// IPAddresses for Services.
+// resource.Resource, are pure and have no state. Only package apiserver imports this one; the labels
+// of IPAddresses made for Services are in package wellknown.
 //
 //	resource.Resource{
 //		Group: "networking.k8s.io", Kind: "IPAddress", Plural: "ipaddresses", Short: []string{"ip"},
@@ -15,37 +15,19 @@ package ipaddress
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
-
 	"github.com/duetk8s/duet/apiserver/resource"
 )
-
-// ManagedBy is the value of label networkingv1.LabelManagedBy on an IPAddress that exists because
-// a Service has its address. Only those protect a ServiceCIDR (B1.7, B5.7).
-const ManagedBy = "ipallocator.k8s.io"
-
-// Labels are those of an IPAddress made for a Service (B1.7).
-func Labels(addr netip.Addr) map[string]string {
-	family := "IPv4"
-	if addr.Is6() {
-		family = "IPv6"
-	}
-	return map[string]string{
-		networkingv1.LabelIPAddressFamily: family,
-		networkingv1.LabelManagedBy:       ManagedBy,
-	}
-}
 
 var parentRefPath = field.NewPath("spec", "parentRef")
 
@@ -69,8 +51,12 @@ func Validate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	if equality.Semantic.DeepEqual(parent, old.(*networkingv1.IPAddress).Spec.ParentRef) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(parentRefPath, parent, "field is immutable")}
+	return field.ErrorList{field.Invalid(parentRefPath, (*shownRef)(parent), "field is immutable")}
 }
+
+// shownRef is a reference as an error shows it: like upstream's internal type, it has no JSON names
+// (0.2).
+type shownRef struct{ Group, Resource, Namespace, Name string }
 
 // validateParentRef: a group that may be the core one, a resource, a name, and where there is one
 // a namespace, each fit to be part of a URL path (B3.2).

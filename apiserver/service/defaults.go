@@ -58,21 +58,14 @@ func defaultAffinity(spec *corev1.ServiceSpec) {
 
 // defaultTrafficPolicies: the whole cluster, where a policy applies at all (A1.6, A1.7).
 //
-// An ExternalName service has no internal policy. One that is sent (only the two real values are
-// tolerated, A5.17) would have to be hidden on read (A1.10); dropping it on decode does that.
+// An ExternalName service has no internal policy. One that is sent is kept (A5.17); hiding it on
+// read is clusterip.DefaultOnRead's (A1.10).
 func defaultTrafficPolicies(svc *corev1.Service) {
 	spec := &svc.Spec
 	if spec.ExternalTrafficPolicy == "" && externallyAccessible(svc) {
 		spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	}
-	switch spec.Type {
-	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
-		if spec.InternalTrafficPolicy == nil {
-			spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyCluster)
-		}
-	case corev1.ServiceTypeExternalName:
-		if policy := spec.InternalTrafficPolicy; policy != nil && internalTrafficPolicies.Has(*policy) {
-			spec.InternalTrafficPolicy = nil
-		}
+	if spec.InternalTrafficPolicy == nil && hasInternalTraffic(svc) {
+		spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyCluster)
 	}
 }

@@ -27,6 +27,11 @@ func hasNodePorts(svc *corev1.Service) bool {
 	return svc.Spec.Type == corev1.ServiceTypeNodePort || loadBalancer(svc)
 }
 
+// hasInternalTraffic services have an internal traffic policy (A1.7, A5.17).
+func hasInternalTraffic(svc *corev1.Service) bool {
+	return types.Has(svc.Spec.Type) && !externalName(svc)
+}
+
 // externallyAccessible services have an external traffic policy (A1.6, A5.15).
 func externallyAccessible(svc *corev1.Service) bool {
 	return hasNodePorts(svc) ||

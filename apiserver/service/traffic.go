@@ -87,7 +87,7 @@ func validateHealthCheckNodePort(svc *corev1.Service) field.ErrorList {
 func validateInternalTrafficPolicy(svc *corev1.Service) field.ErrorList {
 	path, policy := specPath.Child("internalTrafficPolicy"), svc.Spec.InternalTrafficPolicy
 	switch {
-	case policy == nil && types.Has(svc.Spec.Type) && !externalName(svc):
+	case policy == nil && hasInternalTraffic(svc):
 		return field.ErrorList{field.Required(path, "")}
 	case policy != nil && !internalTrafficPolicies.Has(*policy):
 		return field.ErrorList{field.NotSupported(path, *policy, sets.List(internalTrafficPolicies))}

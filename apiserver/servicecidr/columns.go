@@ -1,6 +1,7 @@
 package servicecidr
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -19,9 +20,9 @@ import (
 // Usage is how full one range of a ServiceCIDR is.
 type Usage struct {
 	Prefix netip.Prefix
-	// Used and Free count addresses that a Service can have (B6.2). They are floats because no
-	// integer holds what is free in an IPv6 /48; they are exact as far as anybody will count.
-	Used, Free float64
+	// Used and Free count addresses that a Service can have (B6.2). Free may be the largest uint64
+	// for want of a larger one: an IPv6 /48 has 2^80.
+	Used, Free uint64
 }
 
 // Columns are what `kubectl get servicecidrs` prints (B8.1), and with -o wide how full each range
@@ -77,17 +78,21 @@ func usageCells(cidrs []string, ranges []Usage) (used, free string) {
 			usedOf, freeOf = append(usedOf, unknown), append(freeOf, unknown)
 			continue
 		}
-		usedOf, freeOf = append(usedOf, count(ranges[i].Used)), append(freeOf, count(ranges[i].Free))
+		usedOf, freeOf = append(usedOf, strconv.FormatUint(ranges[i].Used, 10)), append(freeOf, freeCell(ranges[i]))
 	}
 	return strings.Join(usedOf, ","), strings.Join(freeOf, ",")
 }
 
-// count is exact up to 2^40, thirteen digits; beyond that only the magnitude says anything.
-func count(n float64) string {
-	if n < 1<<40 {
-		return strconv.FormatFloat(n, 'f', 0, 64)
+// freeCell is exact below 2^40, thirteen digits; beyond that only the magnitude says anything.
+func freeCell(usage Usage) string {
+	if usage.Free < 1<<40 {
+		return strconv.FormatUint(usage.Free, 10)
 	}
-	return "~2^" + strconv.FormatFloat(math.Round(math.Log2(n)), 'f', 0, 64)
+	magnitude := usage.Prefix.Addr().BitLen() - usage.Prefix.Bits()
+	if magnitude <= 64 {
+		magnitude = int(math.Round(math.Log2(float64(usage.Free))))
+	}
+	return fmt.Sprintf("~2^%d", magnitude)
 }
 
 // readyCell is the status of the condition; one that nobody has set is as good as ready to the

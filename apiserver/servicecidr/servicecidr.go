@@ -1,9 +1,9 @@
-// Package servicecidr says what a valid ServiceCIDR is and how one is shown, and holds the words
-// that its controllers, the allocator and storage share: finalizer, condition, reasons, messages.
-// Rule ids are those of the behaviour specification, section B.
+// Package servicecidr says what a valid ServiceCIDR is and how one is shown. Rule ids are those of
+// the behaviour specification, section B. The words that its controllers, the allocator and
+// storage share are in package wellknown below it.
 //
 // It does not allocate and does not decide what protects a ServiceCIDR from deletion. Functions
-// fit the fields of resource.Resource; all are pure and without state.
+// fit the fields of resource.Resource; all are pure and without state. Only package apiserver imports this one.
 //
 //	resource.Resource{
 //		Group: "networking.k8s.io", Kind: "ServiceCIDR", Plural: "servicecidrs", ClusterScoped: true,
@@ -21,24 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-)
-
-// The contract between the controllers and everybody else (B1.8, B4, B5). The condition type is
-// networkingv1.ServiceCIDRConditionReady.
-const (
-	// Default is the name of the object made from the flags (B4.1).
-	Default = "kubernetes"
-	// Finalizer keeps a ServiceCIDR until nothing depends on it.
-	Finalizer = "networking.k8s.io/service-cidr-finalizer"
-	// ReasonOrphan is why a ServiceCIDR under deletion stays. Upstream says "Terminating"
-	// (networkingv1.ServiceCIDRReasonTerminating); the seed page says this, and wins (B5.2).
-	ReasonOrphan = "OrphanIPAddress"
-	// MessageOrphan goes with ReasonOrphan (B5.2).
-	MessageOrphan = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
-	// MessageReady goes with Ready=True, which has no reason (B5.1).
-	MessageReady = "Kubernetes Service CIDR is ready"
-	// MessageDefaultReady is what the default object starts with (B4.4).
-	MessageDefaultReady = "Kubernetes default Service CIDR is ready"
 )
 
 const immutable = "field is immutable"
@@ -86,7 +68,7 @@ func validate(cidrs []string) field.ErrorList {
 	case len(cidrs) == 0:
 		return field.ErrorList{field.Required(cidrsPath, "at least one CIDR required")}
 	case len(cidrs) > 2:
-		// Shown as upstream shows its internal spec: a struct without JSON names.
+		// The whole spec, like upstream's internal type without JSON names (0.2).
 		return field.ErrorList{field.Invalid(cidrsPath, struct{ CIDRs []string }{cidrs}, "may only hold up to 2 values")}
 	}
 	var errs field.ErrorList
