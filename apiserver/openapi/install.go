@@ -27,12 +27,14 @@ import (
 // read from private fields comes from config here, so config must be the one (completed) that
 // made server. The alpha feature StorageVersionAPI is not looked at.
 //
-// Groups appear in discovery in the order given. Call it before server.PrepareRun.
+// Groups and versions appear in discovery in the order given. Call it once, before
+// server.PrepareRun.
 func Install(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config,
 	types managedfields.TypeConverter, groups ...*genericapiserver.APIGroupInfo,
 ) error {
 	in := installer{server: server, config: config, types: types}
-	for _, group := range groups {
+	for i, group := range groups {
+		in.priority = firstPriority - i
 		if err := in.group(group); err != nil {
 			return fmt.Errorf("install API group %q: %w", groupName(group), err)
 		}
@@ -44,7 +46,12 @@ type installer struct {
 	server *genericapiserver.GenericAPIServer
 	config *genericapiserver.Config
 	types  managedfields.TypeConverter
+	// priority of the group being installed: aggregated discovery lists the higher first.
+	priority int
 }
+
+// firstPriority is above the 1000 that aggregated discovery gives to groups which say nothing.
+const firstPriority = 18000
 
 func (in installer) group(info *genericapiserver.APIGroupInfo) error {
 	if len(info.PrioritizedVersions) == 0 {
@@ -56,7 +63,7 @@ func (in installer) group(info *genericapiserver.APIGroupInfo) error {
 	}
 
 	served := make([]metav1.GroupVersionForDiscovery, 0, len(info.PrioritizedVersions))
-	for _, gv := range info.PrioritizedVersions {
+	for i, gv := range info.PrioritizedVersions {
 		if len(info.VersionedResourcesStorageMap[gv.Version]) == 0 {
 			continue
 		}
@@ -69,6 +76,7 @@ func (in installer) group(info *genericapiserver.APIGroupInfo) error {
 			Version:   gv.Version,
 			Resources: resources,
 		})
+		aggregatedDiscovery.SetGroupVersionPriority(metav1.GroupVersion(gv), in.priority, len(info.PrioritizedVersions)-i)
 		served = append(served, metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version})
 	}
 	if len(served) == 0 {

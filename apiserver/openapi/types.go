@@ -15,13 +15,13 @@ import (
 // Types converts objects of every embedded kind for server-side apply and managedFields. The types
 // are unpacked on first use, all at once: that takes less than a millisecond, so there is nothing
 // to gain from doing it by group version. It may be used by several goroutines.
-func Types() managedfields.TypeConverter { return types{} }
+func Types() managedfields.TypeConverter { return converter{} }
 
-type types struct{}
+type converter struct{}
 
 // ObjectToTyped reads obj by the type of the kind it says it is. The error for a kind that is not
 // embedded is the one that field management knows as "this version is gone".
-func (types) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+func (converter) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
 	known, err := embeddedTypes()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (types) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) 
 }
 
 // TypedToObject returns an unstructured object.
-func (types) TypedToObject(value *typed.TypedValue) (runtime.Object, error) {
+func (converter) TypedToObject(value *typed.TypedValue) (runtime.Object, error) {
 	known, err := embeddedTypes()
 	if err != nil {
 		return nil, err
