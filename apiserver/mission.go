@@ -14,6 +14,7 @@ import (
 	"github.com/duetk8s/duet/apiserver/resource"
 	"github.com/duetk8s/duet/apiserver/service"
 	"github.com/duetk8s/duet/apiserver/servicecidr"
+	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 	"github.com/duetk8s/duet/clusterip"
 )
 
@@ -50,7 +51,7 @@ func (a *allocator) usage(name string) []servicecidr.Usage {
 	var out []servicecidr.Usage
 	for _, u := range a.space.Usage() {
 		if u.Name == name {
-			out = append(out, servicecidr.Usage{Prefix: u.Prefix, Used: float64(u.Used), Free: float64(u.Free)})
+			out = append(out, servicecidr.Usage{Prefix: u.Prefix, Used: u.Used, Free: u.Free})
 		}
 	}
 	return out
@@ -66,7 +67,7 @@ func validateAddress(ctx context.Context, obj, old runtime.Object) field.ErrorLi
 		return errs
 	}
 	path := field.NewPath("metadata", "labels").Key(networkingv1.LabelManagedBy)
-	if was[0] != ipaddress.ManagedBy && is[0] != ipaddress.ManagedBy {
+	if was[0] != wellknown.ManagedBy && is[0] != wellknown.ManagedBy {
 		return errs
 	}
 	return append(errs, field.Forbidden(path, "set and kept by the server on addresses of Services only"))

@@ -13,7 +13,7 @@ import (
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
-	"github.com/duetk8s/duet/apiserver/ipaddress"
+	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 	"github.com/duetk8s/duet/etcd"
 )
 
@@ -70,7 +70,7 @@ func (s *addressStorage) Delete(ctx context.Context, key string, out runtime.Obj
 // unheld returns what to compare so that the address stays without a Service, or Forbidden.
 func (s *addressStorage) unheld(ctx context.Context, address *networkingv1.IPAddress) ([]etcd.Guard, error) {
 	ref := address.Spec.ParentRef
-	if address.Labels[networkingv1.LabelManagedBy] != ipaddress.ManagedBy || ref == nil || ref.Resource != "services" || ref.Group != "" {
+	if address.Labels[networkingv1.LabelManagedBy] != wellknown.ManagedBy || ref == nil || ref.Resource != "services" || ref.Group != "" {
 		return nil, nil
 	}
 	key := servicePrefix + ref.Namespace + "/" + ref.Name

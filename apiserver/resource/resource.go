@@ -83,8 +83,4 @@ type Scale struct {
 type Columns struct {
 	Definitions []metav1.TableColumnDefinition
 	Row         func(obj runtime.Object) []any
-	// WideRow, if not nil, is Row without anything cut short, for the same definitions. Clients do
-	// not say whether they print wide (kubectl picks columns by priority after the fact), so a
-	// server that must send one table to both sends this one.
-	WideRow func(obj runtime.Object) []any
 }

@@ -22,7 +22,8 @@ const none = "<none>"
 //	NAME  TYPE          CLUSTER-IP  EXTERNAL-IP       PORT(S)       AGE  SELECTOR (wide)
 //	lb    LoadBalancer  10.96.0.7   192.0.2.1,2001…   80:30080/TCP  5m   app=web
 //
-// Row cuts a load balancer's addresses to 16 characters, WideRow does not.
+// A load balancer's addresses are whole: a server cannot know whether kubectl prints wide, so
+// upstream's does not cut them to 16 characters either, although its printer could (A11.2, F19).
 func Columns() *resource.Columns {
 	doc := corev1.ServiceSpec{}.SwaggerDoc()
 	meta := metav1.ObjectMeta{}.SwaggerDoc()
@@ -36,32 +37,21 @@ func Columns() *resource.Columns {
 			{Name: "Age", Type: "string", Description: meta["creationTimestamp"]},
 			{Name: "Selector", Type: "string", Priority: 1, Description: doc["selector"]},
 		},
-		Row:     func(obj runtime.Object) []any { return row(obj.(*corev1.Service), shortened) },
-		WideRow: func(obj runtime.Object) []any { return row(obj.(*corev1.Service), whole) },
+		Row: func(obj runtime.Object) []any { return row(obj.(*corev1.Service)) },
 	}
 }
 
-// row has one cell per definition; ingress may shorten the list of load balancer addresses.
-func row(svc *corev1.Service, ingress func(string) string) []any {
+// row has one cell per definition.
+func row(svc *corev1.Service) []any {
 	return []any{
 		svc.Name,
 		string(svc.Spec.Type),
 		clusterIPCell(svc),
-		externalIPCell(svc, ingress),
+		externalIPCell(svc),
 		portsCell(svc.Spec.Ports),
 		metatable.ConvertToHumanReadableDateType(svc.CreationTimestamp),
 		labels.FormatLabels(svc.Spec.Selector),
 	}
-}
-
-func whole(addresses string) string { return addresses }
-
-// shortened keeps 16 characters: the longest IPv4 address and a bit (A11.2).
-func shortened(addresses string) string {
-	if len(addresses) <= 16 {
-		return addresses
-	}
-	return addresses[:13] + "..."
 }
 
 // clusterIPCell shows the first address alone, as kubectl does (A11.1, F19).
@@ -77,18 +67,14 @@ func clusterIPCell(svc *corev1.Service) string {
 }
 
 // externalIPCell shows where the Service is reached from outside (A11.2).
-func externalIPCell(svc *corev1.Service, ingress func(string) string) string {
+func externalIPCell(svc *corev1.Service) string {
 	switch svc.Spec.Type {
 	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort:
 		return join(svc.Spec.ExternalIPs)
 	case corev1.ServiceTypeExternalName:
 		return svc.Spec.ExternalName
 	case corev1.ServiceTypeLoadBalancer:
-		var cells []string
-		if addresses := ingressAddresses(svc); len(addresses) > 0 {
-			cells = append(cells, ingress(strings.Join(addresses, ",")))
-		}
-		if cells = append(cells, svc.Spec.ExternalIPs...); len(cells) > 0 {
+		if cells := append(ingressAddresses(svc), svc.Spec.ExternalIPs...); len(cells) > 0 {
 			return strings.Join(cells, ",")
 		}
 		return "<pending>"

@@ -52,7 +52,6 @@ func FuzzService(f *testing.F) {
 			StatusWarnings(t.Context(), svc, old)
 			Fields(svc)
 			columns.Row(svc)
-			columns.WideRow(svc)
 			Name(svc.Name, true)
 			Name(svc.Name, false)
 		}
