@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,11 +168,10 @@ func TestFreeKeepsItsCondition(t *testing.T) {
 }
 
 func TestConditionFailureIsReported(t *testing.T) {
-	fails := true
+	var failed atomic.Bool
 	s := start(t, func(client *fake.Clientset) {
 		client.PrependReactor("patch", "servicecidrs", func(a clienttesting.Action) (bool, runtime.Object, error) {
-			once := fails && a.GetSubresource() == "status"
-			fails = fails && !once
+			once := a.GetSubresource() == "status" && failed.CompareAndSwap(false, true)
 			return once, nil, errors.New("no")
 		})
 	}, serviceCIDR("a", "10.0.0.0/24"))
