@@ -104,10 +104,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	if c.config.Shared {
 		group.Go(func() { c.renewal(ctx) })
 	}
-	if cache.WaitFor(ctx, "", c.synced) {
-		c.queue.Add(struct{}{})
-		c.queue.Run(ctx, 1)
-	}
+	cache.WaitFor(ctx, "", c.synced)
+	c.queue.Add(struct{}{})
+	c.queue.Run(ctx, 1)
 	group.Wait()
 	if c.config.Shared {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)

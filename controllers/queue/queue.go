@@ -45,7 +45,7 @@ func (q *Queue[K]) Add(key K) { q.keys.Add(key) }
 func (q *Queue[K]) AddAfter(key K, wait time.Duration) { q.keys.AddAfter(key, wait) }
 
 // Run works with the given number of workers until ctx ends, and returns when they are gone.
-// A queue runs once.
+// A queue runs once; with a ctx that has ended it only frees what the queue holds.
 func (q *Queue[K]) Run(ctx context.Context, workers int) {
 	var group sync.WaitGroup
 	for range workers {

@@ -78,9 +78,7 @@ func New(deps Deps, config Config) (*Controller, error) {
 
 // Run works until ctx ends and returns nil when all goroutines are gone.
 func (c *Controller) Run(ctx context.Context) error {
-	if !cache.WaitFor(ctx, "", c.synced) {
-		return nil
-	}
+	cache.WaitFor(ctx, "", c.synced)
 	c.queue.Run(ctx, c.config.Workers)
 	c.waiting.Wait()
 	return nil
