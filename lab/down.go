@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +10,7 @@ import (
 
 // Down removes a cluster: its processes, network, mounts, the context in the kubeconfig that up has
 // put it in, and its data. What is gone already is no error, so it can be repeated.
-func (l *Lab) Down(_ context.Context, name, dataDir string) error {
+func (l *Lab) Down(name, dataDir string) error {
 	if err := needRoot("down"); err != nil {
 		return err
 	}

@@ -20,10 +20,6 @@ var labRanges = []netip.Prefix{
 	netip.MustParsePrefix("fd00:172:30::/64"),
 }
 
-// LabRanges returns the ranges that nodes of a lab have their addresses from; those of Services
-// and Pods must not overlap them.
-func LabRanges() []netip.Prefix { return append([]netip.Prefix(nil), labRanges...) }
-
 // Numbers of the bridge and the control plane in those ranges; nodes follow.
 const (
 	numberBridge  = 1

@@ -35,15 +35,28 @@ type Request struct {
 	Port                   *uint16
 }
 
+// FlagError says that a flag cannot have the value it was given: wrong usage, and nothing was done.
+type FlagError struct {
+	Flag  string // "--service-cidr"
+	Value string // as typed
+	// Problem says why not, Want what to write instead.
+	Problem, Want string
+}
+
+func (e *FlagError) Error() string {
+	return fmt.Sprintf("%s %q: %s; %s", e.Flag, e.Value, e.Problem, e.Want)
+}
+
 // merge applies a request to what is remembered. Everything may change between two starts but the
 // name, which the namespaces carry, and, once there are nodes, the Pod ranges they were cut from.
+// Errors are *FlagError.
 func merge(s Settings, r Request) (Settings, error) {
 	if r.Name != s.Name {
-		return s, fmt.Errorf("the data directory belongs to cluster %q, not %q; use --name %s or another --data-dir", s.Name, r.Name, s.Name)
+		return s, &FlagError{"--name", r.Name, fmt.Sprintf("the data directory belongs to cluster %q", s.Name), "use that name, or another --data-dir"}
 	}
 	if r.PodCIDRs != nil && !slices.Equal(r.PodCIDRs, s.PodCIDRs) {
 		if s.Nodes > 0 {
-			return s, fmt.Errorf("--pod-cidr %v: the nodes of cluster %q hold parts of %v; leave the flag out, or make another cluster with --name", r.PodCIDRs, s.Name, s.PodCIDRs)
+			return s, &FlagError{"--pod-cidr", commas(r.PodCIDRs), "the nodes hold parts of " + commas(s.PodCIDRs), "leave the flag out, or make another cluster with --name"}
 		}
 		s.PodCIDRs = r.PodCIDRs
 	}
@@ -62,7 +75,28 @@ func merge(s Settings, r Request) (Settings, error) {
 	if r.Port != nil {
 		s.Port = *r.Port
 	}
-	return s, nil
+	return s, checkRanges(s)
+}
+
+// checkRanges makes sure that an address in the cluster belongs to one thing only.
+func checkRanges(s Settings) error {
+	for _, service := range s.ServiceCIDRs {
+		for _, pod := range s.PodCIDRs {
+			if service.Overlaps(pod) {
+				return &FlagError{"--service-cidr", commas(s.ServiceCIDRs), fmt.Sprintf("%s overlaps %s of --pod-cidr", service, pod), "choose ranges apart, e.g. 10.96.0.0/16 and 10.244.0.0/16"}
+			}
+		}
+	}
+	for flag, ranges := range map[string][]netip.Prefix{"--service-cidr": s.ServiceCIDRs, "--pod-cidr": s.PodCIDRs} {
+		for _, p := range ranges {
+			for _, ours := range labRanges {
+				if p.Overlaps(ours) {
+					return &FlagError{flag, commas(ranges), fmt.Sprintf("%s overlaps %s, where the lab's own addresses are", p, ours), "choose a range apart, e.g. in 10.0.0.0/8 or fd00:10::/32"}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // same tells whether a running server with settings a already is what b asks for. Port 0 asks for

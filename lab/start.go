@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -97,7 +98,7 @@ func (l *Lab) start(ctx context.Context, dir string, s Settings, listener *net.T
 	}
 	var process *os.Process
 	err = within(namespaceName(s.Name, memberControl), func() error {
-		process, err = os.StartProcess(l.Program[0], append(l.Program[1:len(l.Program):len(l.Program)], serverArgs(dir, s)...), &os.ProcAttr{
+		process, err = os.StartProcess(l.Program[0], slices.Concat(l.Program, serverArgs(dir, s)), &os.ProcAttr{
 			Dir: "/", Env: os.Environ(),
 			Files: []*os.File{null, log, log, fdListener: socket, fdReady: ready, fdLock: lock.File},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
@@ -141,7 +142,7 @@ func awaitReady(ctx context.Context, report *os.File, dir string, logged int64) 
 	case len(said) > 0:
 		return fmt.Errorf("%s; see %s", strings.TrimSpace(string(said)), where)
 	}
-	return fmt.Errorf("the server ended at once, and its log ends with %q; see %s", lastLine(where, logged), where)
+	return fmt.Errorf("the server ended at once, and its log says %q; see %s", tellingLine(where, logged), where)
 }
 
 const logFile = "logs/server.log"
@@ -166,20 +167,23 @@ func openLog(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// lastLine returns the last line that was written to a file after the offset.
-func lastLine(name string, offset int64) string {
+// tellingLine returns the line, of those written to a log after the offset, that tells best why the
+// program ended: a panic's, or the last.
+func tellingLine(name string, offset int64) string {
 	f, err := os.Open(name)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	if size, err := f.Seek(0, io.SeekEnd); err == nil {
-		offset = max(offset, size-4096)
-	}
-	data, err := io.ReadAll(io.NewSectionReader(f, offset, 4096))
+	data, err := io.ReadAll(io.NewSectionReader(f, offset, 1<<20))
 	if err != nil {
 		return ""
 	}
-	text := strings.TrimSpace(string(data))
-	return text[strings.LastIndexByte(text, '\n')+1:]
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	for _, l := range lines {
+		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") {
+			return l
+		}
+	}
+	return lines[len(lines)-1]
 }

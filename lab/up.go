@@ -47,6 +47,9 @@ func (l *Lab) Up(ctx context.Context, r Request, fresh Settings) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
+	if _, _, err := settle(dir, r, fresh); err != nil { // before anything is touched
+		return Result{}, err
+	}
 	if err := claim(dir); err != nil {
 		return Result{}, err
 	}
@@ -88,6 +91,9 @@ func settle(dir string, r Request, fresh Settings) (old, wanted Settings, err er
 	}
 	if err == nil {
 		wanted, err = merge(old, r)
+	}
+	if err == nil && wanted.Nodes > 0 {
+		err = fmt.Errorf("--nodes %d: worker nodes are not available yet; use --nodes 0", wanted.Nodes)
 	}
 	return old, wanted, err
 }
