@@ -76,9 +76,7 @@ func (p Program) root() *cobra.Command {
 		p.serverCommand(), p.nodeCommand(), p.imageCommand(),
 		kubectlCommand(), p.versionCommand(),
 	)
-	for _, c := range append(root.Commands(), root) {
-		checkArgs(c)
-	}
+	checkArgs(root)
 	return root
 }
 
@@ -89,10 +87,13 @@ func isUsage(err error) bool {
 	return errors.As(err, new(usageError)) || errors.As(err, new(*lab.FlagError))
 }
 
-// checkArgs makes a wrong number of arguments, or an unknown verb, wrong usage.
+// checkArgs makes a wrong number of arguments, or an unknown verb, wrong usage, for c and all below.
 func checkArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
+	}
 	check := c.Args
-	if check == nil || c.DisableFlagParsing {
+	if check == nil {
 		return
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
@@ -101,9 +102,6 @@ func checkArgs(c *cobra.Command) {
 			return usageError{fmt.Errorf("%s; see `%s --help`", first, c.CommandPath())}
 		}
 		return nil
-	}
-	for _, sub := range c.Commands() {
-		checkArgs(sub)
 	}
 }
 
