@@ -1,0 +1,81 @@
+# make build | test | lint | images | up | down | bench | crash | update | verify
+# What verify rejects, update repairs.
+
+# The Kubernetes release whose API we serve and whose libraries go.mod has.
+KUBERNETES := v1.37.2
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT     := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# stamp PACKAGE: what `kubectl version` prints, in both of the packages that know it.
+stamp = -X $(1).gitVersion=$(KUBERNETES)+duet -X $(1).gitMajor=1 -X $(1).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES))) -X $(1).gitCommit=$(COMMIT)
+LDFLAGS = -s -w -X github.com/duetk8s/duet/cli.version=$(VERSION) \
+	$(call stamp,k8s.io/component-base/version) $(call stamp,k8s.io/client-go/pkg/version)
+
+# Flags of `make up` and `make down`.
+NAME  ?= duet
+NODES ?= 0
+UP    ?=
+
+# The pages that must work as printed, where the folder exists; one script each.
+ACCEPTANCE ?= ../shared/acceptance
+PAGES      ?= page2-servicecidr
+
+BENCH ?= ./...
+KILLS ?= 200
+
+.PHONY: build test unit acceptance lint images up down bench crash update verify needs clean
+.NOTPARALLEL:
+
+build:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/duet ./cmd/duet
+
+# Everything that tells whether a change is good. Tests that need namespaces make their own and skip
+# themselves without root; so do the pages.
+test: needs build unit acceptance
+
+unit:
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+acceptance: build
+	@hack/acceptance.sh '$(ACCEPTANCE)' $(PAGES)
+
+lint: build/golangci-lint
+	build/golangci-lint run ./...
+
+up: build
+	bin/duet up --name $(NAME) --nodes $(NODES) $(UP)
+
+down: build
+	bin/duet down --name $(NAME)
+
+# Slow and exact; results belong into docs/benchmarks.md.
+bench: build
+	go test -run '^$$' -bench . -benchmem -timeout 60m $(BENCH)
+
+# The long version of the crash test that `make test` runs a short one of.
+crash: build
+	DUET_CRASH_KILLS=$(KILLS) go test -count=1 -v -run Crash -timeout 120m ./test/...
+
+update: build/golangci-lint
+	go mod tidy
+	cd tools && go mod tidy
+	go generate ./...
+	build/golangci-lint fmt
+	build/golangci-lint run --fix ./...
+
+verify: build/golangci-lint
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+	build/golangci-lint fmt --diff
+	build/golangci-lint run ./...
+
+# golangci-lint takes minutes to compile: once for each version of the tools.
+build/golangci-lint: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 GOFLAGS= go build -trimpath -ldflags '-s -w' -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# Programs that the tests call, from the distribution.
+needs:
+	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git
+
+clean:
+	rm -rf bin build

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/lab"
+)
+
+func (p Program) statusCommand() *cobra.Command {
+	var which cluster
+	var out output
+	c := &cobra.Command{
+		Use: "status", Short: "What runs, its addresses, health and sizes", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			if err := which.check(); err != nil {
+				return err
+			}
+			s, err := lab.Inspect(c.Context(), which.name, which.dataDir)
+			if err != nil {
+				return err
+			}
+			return out.print(p.Stdout, s, func() { printStatus(p.Stdout, s) })
+		},
+	}
+	which.addFlags(c)
+	out.addFlag(c)
+	return c
+}
+
+func printStatus(w io.Writer, s lab.Status) {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	defer t.Flush()
+	row := func(name string, format string, values ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, values...))
+	}
+	row("cluster", "%s", s.Name)
+	if s.State == lab.Running {
+		row("state", "running for %s, pid %d", time.Since(s.Started).Round(time.Second), s.PID)
+		row("health", "%s", s.Health)
+		row("API", "%s, context %s", s.URL, s.Context)
+	} else {
+		row("state", "stopped; `duet up --name %s` resumes it", s.Name)
+	}
+	for _, member := range slices.Sorted(maps.Keys(s.Addresses)) {
+		row(member, "%s", dualstack.Join(s.Addresses[member]))
+	}
+	row("Services", "%s", dualstack.Join(s.ServiceCIDRs))
+	row("Pods", "%s", dualstack.Join(s.PodCIDRs))
+	row("uplink", "%t", s.Uplink)
+	row("data", "%s, %s", s.DataDir, sizeList(s.Sizes))
+}
+
+// sizeList writes "12.1 MiB (etcd 12.0 MiB, logs 0.1 MiB)".
+func sizeList(sizes map[string]int64) string {
+	size := func(name string) string { return fmt.Sprintf("%.1f MiB", float64(sizes[name])/(1<<20)) }
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		if name != "total" {
+			parts = append(parts, name+" "+size(name))
+		}
+	}
+	if len(parts) == 0 {
+		return size("total")
+	}
+	return size("total") + " (" + strings.Join(parts, ", ") + ")"
+}

@@ -1,0 +1,488 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// contexts is a Kubeconfigs that keeps what would be written.
+type contexts map[string][]string
+
+func (c contexts) Merge(file, context, _ string) error {
+	if !slices.Contains(c[file], context) {
+		c[file] = append(c[file], context)
+	}
+	return nil
+}
+
+func (c contexts) Remove(file, context string) error {
+	c[file] = slices.DeleteFunc(c[file], func(s string) bool { return s == context })
+	return nil
+}
+
+func newLab(t *testing.T) (*Lab, contexts) {
+	t.Helper()
+	needSandbox(t)
+	c := contexts{}
+	return &Lab{Program: []string{"/proc/self/exe"}, Kubeconfigs: c, Progress: func(string) {}}, c
+}
+
+func settings(name string) Settings {
+	return Settings{
+		Name: name, Kubeconfig: "config",
+		ServiceCIDRs: prefixes("10.96.0.0/16", "fd00:10:96::/112"), PodCIDRs: prefixes("10.244.0.0/16"),
+	}
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// up brings a cluster up in a directory of its own and down at the end of the test.
+func up(t *testing.T, l *Lab, r Request) Result {
+	t.Helper()
+	if r.Name == "" {
+		r.Name = "duet"
+	}
+	got, err := l.Up(t.Context(), r, settings(r.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Down(r.Name, r.DataDir); err != nil {
+			t.Error(err)
+		}
+	})
+	return got
+}
+
+// machine writes down what a cluster leaves on a machine: namespaces, links, tables, mounts.
+func machine(t *testing.T) string {
+	t.Helper()
+	var out []string
+	entries, _ := os.ReadDir(netnsDir)
+	for _, e := range entries {
+		out = append(out, "netns "+e.Name())
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		out = append(out, "link "+l.Attrs().Name)
+	}
+	for _, name := range forwardingSysctls {
+		v, _ := getSysctl(name)
+		out = append(out, name+" "+v)
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		out = append(out, "mount "+strings.Fields(line)[1])
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestLife(t *testing.T) {
+	l, kube := newLab(t)
+	before := machine(t)
+	dir := filepath.Join(t.TempDir(), "data")
+	r := Request{Name: "life", DataDir: dir}
+	first := up(t, l, r)
+
+	status := inspect(t, r)
+	if status.State != Running || status.Health != "ok" || status.PID == 0 || status.Settings.Port != first.Settings.Port {
+		t.Errorf("after up: %+v", status)
+	}
+	if got, want := fmt.Sprint(status.Addresses), "map[control:[172.30.0.2 fd00:172:30::2]]"; got != want {
+		t.Errorf("addresses: got %s, want %s", got, want)
+	}
+	if got := kube["config"]; !slices.Equal(got, []string{"duet-life"}) {
+		t.Errorf("contexts after up: %v", got)
+	}
+
+	again := up(t, l, r)
+	if now := inspect(t, r); !again.Already || now.PID != status.PID {
+		t.Errorf("a second up: %+v, pid %d → %d", again, status.PID, now.PID)
+	}
+
+	kill(t, status.PID)
+	if s := inspect(t, r); s.State != Stopped {
+		t.Errorf("after kill -9: %+v", s)
+	}
+	must(os.WriteFile(filepath.Join(dir, "kept"), []byte("data"), 0o600))
+	resumed := up(t, l, r)
+	if resumed.Already || resumed.Settings.Port != first.Settings.Port {
+		t.Errorf("resume: %+v, want port %d", resumed, first.Settings.Port)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kept")); err != nil {
+		t.Error("data lost on resume:", err)
+	}
+
+	for range 2 {
+		if err := l.Down("life", dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := machine(t); got != before {
+		t.Errorf("after down:\n%s\nbefore up:\n%s", got, before)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("data directory after down:", err)
+	}
+	if len(kube["config"]) != 0 {
+		t.Errorf("contexts after down: %v", kube["config"])
+	}
+	var none *NoClusterError
+	if _, err := Inspect(t.Context(), "life", dir); !errors.As(err, &none) {
+		t.Errorf("status after down: %v", err)
+	}
+}
+
+func inspect(t *testing.T, r Request) Status {
+	t.Helper()
+	s, err := Inspect(t.Context(), r.Name, r.DataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	must(unix.Kill(pid, unix.SIGKILL))
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	l, _ := newLab(t)
+	r := Request{Name: "reach", DataDir: t.TempDir()}
+	up(t, l, r)
+	// From another member's place, over the bridge.
+	err := within(namespaceName("reach", memberNet), func() error {
+		for _, a := range addrs(numbered(numberControl)) {
+			d := net.Dialer{Timeout: 2 * time.Second}
+			c, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(a.String(), "6443"))
+			if err != nil {
+				return err
+			}
+			c.Close()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	// And there is no way out.
+	err = within(namespaceName("reach", memberControl), func() error {
+		routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+		for _, route := range routes {
+			if route.Gw != nil {
+				t.Errorf("a route out: %v", route)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTwoClusters(t *testing.T) {
+	l, _ := newLab(t)
+	parent := t.TempDir()
+	yes := true
+	a := up(t, l, Request{Name: "a", DataDir: filepath.Join(parent, "a"), Uplink: &yes})
+	b := up(t, l, Request{Name: "a-net", DataDir: filepath.Join(parent, "b"), Uplink: &yes})
+	if a.Settings.Port == b.Settings.Port {
+		t.Error("both on port", a.Settings.Port)
+	}
+	if err := l.Down("a", filepath.Join(parent, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if s := inspect(t, Request{Name: "a-net", DataDir: filepath.Join(parent, "b")}); s.Health != "ok" {
+		t.Errorf("the other cluster after down: %+v", s)
+	}
+}
+
+// TestUplink plays the world behind the host: a namespace that the host routes to.
+func TestUplink(t *testing.T) {
+	l, _ := newLab(t)
+	before := machine(t)
+	world := prefixes("192.0.2.1/24", "2001:db8::1/64")
+	must(createNamespace("world"))
+	must(playWorld(world))
+	r := Request{Name: "uplink-of-a-long-name", DataDir: t.TempDir(), Uplink: new(bool)}
+	*r.Uplink = true
+	up(t, l, r)
+	for _, w := range world {
+		var seen string
+		done := make(chan error, 1)
+		listening := make(chan struct{})
+		go func() {
+			done <- within("world", func() error {
+				s, err := net.Listen("tcp", netip.AddrPortFrom(w.Addr(), 80).String())
+				close(listening)
+				if err != nil {
+					return err
+				}
+				defer s.Close()
+				c, err := s.Accept()
+				if err != nil {
+					return err
+				}
+				seen, _, _ = net.SplitHostPort(c.RemoteAddr().String())
+				return c.Close()
+			})
+		}()
+		<-listening
+		err := within(namespaceName(r.Name, memberControl), func() error {
+			d := net.Dialer{Timeout: 5 * time.Second}
+			c, err := d.DialContext(t.Context(), "tcp", netip.AddrPortFrom(w.Addr(), 80).String())
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if host := w.Addr().Next().String(); seen != host {
+			t.Errorf("the world sees %s, want the host's own address %s", seen, host)
+		}
+	}
+	must(l.Down(r.Name, r.DataDir))
+	link, err := netlink.LinkByName("outside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(netlink.LinkDel(link))
+	must(deleteNamespace("world"))
+	must(removeNetnsDir())
+	if got := machine(t); got != before {
+		t.Errorf("after down:\n%s\nbefore:\n%s", got, before)
+	}
+}
+
+// playWorld joins the host and the world by a veth pair; the host has the addresses that follow.
+func playWorld(world []netip.Prefix) error {
+	ns, err := os.Open(filepath.Join(netnsDir, "world"))
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	err = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "outside"}, PeerName: "inside", PeerNamespace: netlink.NsFd(int(ns.Fd()))})
+	if err != nil {
+		return err
+	}
+	var host []netip.Prefix
+	for _, w := range world {
+		host = append(host, netip.PrefixFrom(w.Addr().Next(), w.Bits()))
+	}
+	if err := setUp("outside", host); err != nil {
+		return err
+	}
+	return within("world", func() error { return setUp("inside", world) })
+}
+
+func TestRefusals(t *testing.T) {
+	l, kube := newLab(t)
+	busy, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(err)
+	defer busy.Close()
+	port := uint16(busy.Addr().(*net.TCPAddr).Port)
+	foreignDir := t.TempDir()
+	must(os.WriteFile(filepath.Join(foreignDir, "letter"), nil, 0o600))
+	running := t.TempDir()
+	up(t, l, Request{Name: "here", DataDir: running})
+	locked := t.TempDir()
+	lock, err := LockData(locked)
+	must(err)
+	defer lock.Close()
+	two := 2
+
+	rows := []struct {
+		name    string
+		request Request
+		server  string // what the fake server does
+		want    string
+	}{
+		{"port taken", Request{DataDir: t.TempDir(), Port: &port}, "", "the port is in use by another program; stop it, or take a free port with --port 0"},
+		{"another's directory", Request{DataDir: foreignDir}, "", "holds letter but no cluster.json"},
+		{"locked by a process", Request{DataDir: locked}, "", fmt.Sprintf("in use by another duet (pid %d)", os.Getpid())},
+		{"another cluster's directory", Request{DataDir: running}, "", `--name "new": the data directory belongs to cluster "here"`},
+		{"a name that runs elsewhere", Request{Name: "here", DataDir: t.TempDir()}, "", `cluster "here" runs with --data-dir ` + running},
+		{"nodes", Request{DataDir: t.TempDir(), Nodes: &two}, "", "--nodes 2: worker nodes are not available yet; use --nodes 0"},
+		{"overlap", Request{DataDir: t.TempDir(), ServiceCIDRs: prefixes("10.244.3.0/24")}, "", "10.244.3.0/24 overlaps 10.244.0.0/16 of --pod-cidr"},
+		{"overlap with the lab", Request{DataDir: t.TempDir(), ServiceCIDRs: prefixes("172.0.0.0/8")}, "", "overlaps 172.30.0.0/24"},
+		{"the server refuses", Request{DataDir: t.TempDir()}, "refuse", `start the control plane of cluster "new": the disk is full; see `},
+		{"the server dies", Request{DataDir: t.TempDir()}, "die", `its log says "panic: oh no"`},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Setenv(envServer, row.server)
+			before := machine(t)
+			if row.request.Name == "" {
+				row.request.Name = "new"
+			}
+			_, err := l.Up(t.Context(), row.request, settings(row.request.Name))
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got  %v\nwant %s", err, row.want)
+			}
+			if got := machine(t); got != before {
+				t.Errorf("left behind:\n%s\nbefore:\n%s", got, before)
+			}
+			if len(kube["config"]) != 1 {
+				t.Errorf("contexts: %v", kube)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(foreignDir, "letter")); err != nil {
+		t.Error(err)
+	}
+	if err := l.Down("new", foreignDir); err == nil || !strings.Contains(err.Error(), "holds letter") {
+		t.Errorf("down of another's directory: %v", err)
+	}
+	if err := l.Down("new", locked); !errors.As(err, new(*HeldError)) {
+		t.Errorf("down of a directory in use: %v", err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	l, _ := newLab(t)
+	t.Setenv(envServer, "hang")
+	before := machine(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := l.Up(ctx, Request{Name: "late", DataDir: t.TempDir()}, settings("late"))
+	if err == nil {
+		t.Fatal("up of a server that hangs")
+	}
+	if got := machine(t); got != before {
+		t.Errorf("left behind:\n%s\nbefore:\n%s", got, before)
+	}
+}
+
+func TestChangedSettings(t *testing.T) {
+	l, kube := newLab(t)
+	dir := t.TempDir()
+	r := Request{Name: "change", DataDir: dir}
+	first := up(t, l, r)
+	pid := inspect(t, r).PID
+
+	r.ServiceCIDRs = prefixes("10.96.0.0/16")
+	r.Kubeconfig = "elsewhere"
+	got := up(t, l, r)
+	if got.Already || got.Settings.Port != first.Settings.Port || inspect(t, r).PID == pid {
+		t.Errorf("up with another range: %+v", got)
+	}
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	if err != nil || !strings.Contains(string(args), "--service-cidr=10.96.0.0/16\n") {
+		t.Errorf("the server was started with %q, %v", args, err)
+	}
+	if want := "map[config:[] elsewhere:[duet-change]]"; fmt.Sprint(kube) != want {
+		t.Errorf("contexts: got %v, want %s", kube, want)
+	}
+	if again := up(t, l, Request{Name: "change", DataDir: dir}); !again.Already || again.Settings.Kubeconfig != "elsewhere" {
+		t.Errorf("what was remembered: %+v", again)
+	}
+}
+
+// TestAfterReboot: the namespaces are gone, the data is not; and without --data-dir a running
+// cluster is found by its name.
+func TestAfterReboot(t *testing.T) {
+	l, _ := newLab(t)
+	r := Request{Name: "boot", DataDir: t.TempDir()}
+	up(t, l, r)
+	kill(t, inspect(t, r).PID)
+	must(removeNetwork("boot"))
+	up(t, l, r)
+	if s := inspect(t, Request{Name: "boot"}); s.DataDir != r.DataDir || s.Health != "ok" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestStrayProcesses(t *testing.T) {
+	l, _ := newLab(t)
+	r := Request{Name: "stray", DataDir: t.TempDir()}
+	up(t, l, r)
+	var stray *os.Process
+	must(within(namespaceName("stray", memberControl), func() (err error) {
+		stray, err = os.StartProcess("/bin/sleep", []string{"sleep", "600"}, &os.ProcAttr{})
+		return err
+	}))
+	must(l.Down("stray", r.DataDir))
+	state, err := stray.Wait()
+	if err != nil || state.Sys().(interface{ Signaled() bool }).Signaled() == false {
+		t.Errorf("a process in the cluster's namespace: %v, %v", state, err)
+	}
+}
+
+func TestMountsBelowData(t *testing.T) {
+	l, _ := newLab(t)
+	r := Request{Name: "mounts", DataDir: filepath.Join(t.TempDir(), "with space")}
+	up(t, l, r)
+	outside := t.TempDir()
+	must(os.WriteFile(filepath.Join(outside, "precious"), nil, 0o600))
+	at := filepath.Join(r.DataDir, "node", "rootfs")
+	must(os.MkdirAll(at, 0o700))
+	must(unix.Mount(outside, at, "", unix.MS_BIND, ""))
+	must(l.Down("mounts", r.DataDir))
+	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
+		t.Error("down went through a mount:", err)
+	}
+}
+
+func TestHealthSaysWhatFails(t *testing.T) {
+	report := "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\nreadyz check failed\n"
+	if got, want := failedChecks(report), "etcd failed: reason withheld"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := health(t.Context(), "https://127.0.0.1:1", filepath.Join(t.TempDir(), "ca.crt")); got == http.StatusText(200) || got == "ok" {
+		t.Errorf("got %q of a server that is not there", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	rows := map[string]bool{
+		"duet": true, "a": true, "a-1": true, strings.Repeat("x", 40): true,
+		"": false, "A": false, "-a": false, "a-": false, "a.b": false, "a/b": false, "..": false, strings.Repeat("x", 41): false,
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		if ok := CheckName(name) == nil; ok != rows[name] {
+			t.Errorf("name %q: accepted %t, want %t", name, ok, rows[name])
+		}
+		if got := len(uplinkName(name)); got > 15 {
+			t.Errorf("link of %q has %d characters", name, got)
+		}
+	}
+	if _, ok := memberOf("a", "duet-a-net-control"); ok {
+		t.Error("a namespace of cluster a-net counts as one of cluster a")
+	}
+}

@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	envSandbox = "DUET_TEST_SANDBOX" // set in the process that runs the tests
+	envServer  = "DUET_TEST_SERVER"  // set for the fake server: what it does
+)
+
+// TestMain runs the tests in network, mount and pid namespaces of their own: /run and the links
+// there are theirs alone, and with the process everything that they started ends.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "server":
+		fakeServer(os.Args[2:])
+	case os.Getenv(envSandbox) != "":
+		if err := furnishSandbox(); err != nil {
+			fmt.Fprintln(os.Stderr, "sandbox:", err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	case os.Geteuid() != 0:
+		os.Exit(m.Run()) // those that need namespaces skip themselves
+	default:
+		os.Exit(enterSandbox())
+	}
+}
+
+func enterSandbox() int {
+	self := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
+	self.Env = append(os.Environ(), envSandbox+"=1")
+	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
+	self.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	err := self.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "sandbox:", err)
+		return 1
+	}
+	return 0
+}
+
+func furnishSandbox() error {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+func needSandbox(t *testing.T) {
+	t.Helper()
+	if os.Getenv(envSandbox) == "" {
+		t.Skip("needs root, for namespaces")
+	}
+}
+
+// fakeServer keeps the promises of `duet server` to package lab and serves /readyz, nothing else.
+func fakeServer(args []string) {
+	flags := flag.NewFlagSet("server", flag.ExitOnError)
+	dir := flags.String("data-dir", "", "")
+	listen := flags.String("listen", "", "")
+	listenFD, readyFD, lockFD := flags.Uint("listen-fd", 0, ""), flags.Uint("ready-fd", 0, ""), flags.Uint("lock-fd", 0, "")
+	for _, name := range []string{"service-cidr", "pod-cidr", "advertise"} {
+		flags.String(name, "", "")
+	}
+	_ = flags.Parse(args)
+	ready := os.NewFile(uintptr(*readyFD), "ready")
+	switch os.Getenv(envServer) {
+	case "refuse":
+		fmt.Fprint(ready, "the disk is full")
+		os.Exit(1)
+	case "die":
+		fmt.Fprintln(os.Stderr, "first line\npanic: oh no\n\ngoroutine 1 [running]:")
+		os.Exit(1)
+	case "hang":
+		select {}
+	case "stubborn":
+		signal.Ignore(unix.SIGTERM)
+	default:
+		defer signalled()
+	}
+	if _, err := AdoptLock(uintptr(*lockFD)); err != nil {
+		panic(err)
+	}
+	outer, err := net.FileListener(os.NewFile(uintptr(*listenFD), "listen"))
+	if err != nil {
+		panic(err)
+	}
+	inner, err := net.Listen("tcp", *listen)
+	if err != nil {
+		panic(err)
+	}
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
+	go func() { _ = http.Serve(inner, hello) }()
+	server := httptest.NewUnstartedServer(hello)
+	server.Listener.Close()
+	server.Listener = outer
+	server.StartTLS()
+	must(os.MkdirAll(filepath.Join(*dir, "pki"), 0o700))
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	must(os.WriteFile(filepath.Join(*dir, "pki", "ca.crt"), ca, 0o600))
+	must(os.WriteFile(filepath.Join(*dir, "args"), []byte(strings.Join(args, "\n")), 0o600))
+	fmt.Fprint(ready, Ready)
+	ready.Close()
+	if os.Getenv(envServer) == "stubborn" {
+		select {}
+	}
+}
+
+// signalled returns after SIGTERM.
+func signalled() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGTERM)
+	<-c
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

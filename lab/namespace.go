@@ -1,0 +1,161 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// netnsDir is where iproute2 looks for named namespaces.
+const netnsDir = "/run/netns"
+
+// createNamespace makes a network namespace and pins it under /run/netns, as `ip netns add` does.
+func createNamespace(name string) error {
+	if err := prepareNetnsDir(); err != nil {
+		return fmt.Errorf("create network namespace %s: %w", name, err)
+	}
+	path := filepath.Join(netnsDir, name)
+	f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return fmt.Errorf("create network namespace %s: %w", name, err)
+	}
+	f.Close()
+	err = onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return unix.Mount(threadNamespace(), path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
+		_ = os.Remove(path)
+		return fmt.Errorf("create network namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// prepareNetnsDir makes /run/netns a shared mount of itself, exactly as iproute2 does. If we left
+// that to a later `ip netns add`, it would cover our namespaces with a copy of their mounts, and
+// they could not be removed any more.
+func prepareNetnsDir() error {
+	return withNetnsDir(func() error {
+		for {
+			err := unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
+			if !errors.Is(err, unix.EINVAL) { // EINVAL: not a mount point yet
+				return err
+			}
+			if err := unix.Mount(netnsDir, netnsDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// withNetnsDir runs fn with the lock that iproute2, too, takes on /run/netns. It serves us as the
+// lock on everything that clusters share on a host.
+func withNetnsDir(fn func() error) error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(netnsDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	return fn()
+}
+
+// deleteNamespace removes a namespace's name; the kernel drops what is in it when the last process
+// has left. No such namespace is no error.
+func deleteNamespace(name string) error {
+	path := filepath.Join(netnsDir, name)
+	err := unix.Unmount(path, unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // EINVAL: nothing mounted there
+		return fmt.Errorf("delete network namespace %s: %w", name, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete network namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// removeNetnsDir takes prepareNetnsDir back once the last namespace of anybody is gone.
+func removeNetnsDir() error {
+	if _, err := os.Stat(netnsDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return withNetnsDir(func() error {
+		if entries, err := os.ReadDir(netnsDir); err != nil || len(entries) > 0 {
+			return err
+		}
+		// The lock holds the directory open, so the mount goes lazily. Whoever waits for the lock
+		// keeps the old directory; prepareNetnsDir then begins again with the name.
+		_ = unix.Unmount(netnsDir, unix.MNT_DETACH)
+		return nil
+	})
+}
+
+// namespaces returns the members of a cluster that have a network namespace, in order.
+func namespaces(cluster string) ([]string, error) {
+	entries, err := os.ReadDir(netnsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var members []string
+	for _, e := range entries {
+		if m, ok := memberOf(cluster, e.Name()); ok {
+			members = append(members, m)
+		}
+	}
+	slices.Sort(members)
+	return members, nil
+}
+
+// within runs fn on a thread inside the named namespace: sockets it opens, files it opens under
+// /proc/sys/net and processes it starts belong there.
+func within(name string, fn func() error) error {
+	ns, err := os.Open(filepath.Join(netnsDir, name))
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", name, err)
+	}
+	defer ns.Close()
+	return onThread(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", name, err)
+		}
+		return fn()
+	})
+}
+
+// onThread runs fn, which changes its thread's namespace, on a thread of its own and puts the
+// thread back afterwards. If that fails the thread is not used again: a goroutine that ends locked
+// takes its thread along.
+func onThread(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open(threadNamespace())
+		if err == nil {
+			err = fn()
+			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+			home.Close()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func threadNamespace() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }

@@ -1,0 +1,237 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The lab's own network, one range per family. It exists only inside the namespaces of a cluster,
+// so every cluster has the same.
+var labRanges = []netip.Prefix{
+	netip.MustParsePrefix("172.30.0.0/24"),
+	netip.MustParsePrefix("fd00:172:30::/64"),
+}
+
+// Numbers of the bridge and the control plane in those ranges; nodes follow.
+const (
+	numberBridge  = 1
+	numberControl = 2
+)
+
+const (
+	bridgeName = "br0"
+	memberLink = "eth0"   // a member's link to the bridge, as seen from inside
+	uplinkLink = "uplink" // the bridge namespace's link to the host, as seen from inside
+)
+
+// numbered returns the nth address of each lab range, with the range's prefix length.
+func numbered(n int) []netip.Prefix {
+	out := make([]netip.Prefix, len(labRanges))
+	for i, r := range labRanges {
+		a := r.Addr()
+		for range n {
+			a = a.Next()
+		}
+		out[i] = netip.PrefixFrom(a, r.Bits())
+	}
+	return out
+}
+
+func addrs(prefixes []netip.Prefix) []netip.Addr {
+	out := make([]netip.Addr, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = p.Addr()
+	}
+	return out
+}
+
+// buildNetwork makes the namespaces of a cluster, which must not exist, and joins them.
+func buildNetwork(s Settings) error {
+	net, control := namespaceName(s.Name, memberNet), namespaceName(s.Name, memberControl)
+	if err := createNamespace(net); err != nil {
+		return err
+	}
+	if err := within(net, buildBridge); err != nil {
+		return fmt.Errorf("build the bridge in %s: %w", net, err)
+	}
+	if err := createNamespace(control); err != nil {
+		return err
+	}
+	if err := join(net, control, memberControl, numbered(numberControl), s.Uplink); err != nil {
+		return fmt.Errorf("join %s to the bridge: %w", control, err)
+	}
+	if s.Uplink {
+		if err := addUplink(s.Name); err != nil {
+			return fmt.Errorf("give cluster %q a way out: %w; or do without: --uplink=false", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// removeNetwork takes everything away that buildNetwork has made, whatever there is of it.
+func removeNetwork(cluster string) error {
+	errs := []error{removeUplink(cluster)}
+	members, err := namespaces(cluster)
+	errs = append(errs, err)
+	for _, m := range members {
+		errs = append(errs, deleteNamespace(namespaceName(cluster, m)))
+	}
+	return errors.Join(append(errs, removeNetnsDir())...)
+}
+
+// buildBridge runs inside the bridge's namespace.
+func buildBridge() error {
+	if err := prepareStack(true); err != nil {
+		return err
+	}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("add bridge %s: %w", bridgeName, err)
+	}
+	return setUp(bridgeName, numbered(numberBridge))
+}
+
+// join links a member's namespace to the bridge and gives it its addresses. Without a route out the
+// member reaches its neighbours and nothing else.
+func join(net, member, port string, addresses []netip.Prefix, routeOut bool) error {
+	ns, err := os.Open(filepath.Join(netnsDir, member))
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	err = within(net, func() error {
+		bridge, err := netlink.LinkByName(bridgeName)
+		if err != nil {
+			return err
+		}
+		veth := &netlink.Veth{
+			LinkAttrs:     netlink.LinkAttrs{Name: port, MasterIndex: bridge.Attrs().Index},
+			PeerName:      memberLink,
+			PeerNamespace: netlink.NsFd(int(ns.Fd())),
+		}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("add veth %s: %w", port, err)
+		}
+		return netlink.LinkSetUp(veth)
+	})
+	if err != nil {
+		return err
+	}
+	return within(member, func() error {
+		if err := prepareStack(false); err != nil {
+			return err
+		}
+		if err := setUp(memberLink, addresses); err != nil {
+			return err
+		}
+		if !routeOut {
+			return nil
+		}
+		return routeVia(memberLink, addrs(numbered(numberBridge)))
+	})
+}
+
+// setUp gives the link its addresses and brings it up. NODAD: nobody else can have them, and
+// waiting for duplicate address detection takes more than a second.
+func setUp(link string, addresses []netip.Prefix) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", link, err)
+	}
+	for _, a := range addresses {
+		if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a), Flags: unix.IFA_F_NODAD}); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", a, link, err)
+		}
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("bring %s up: %w", link, err)
+	}
+	return nil
+}
+
+// routeVia adds a default route through each gateway.
+func routeVia(link string, gateways []netip.Addr) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", link, err)
+	}
+	for _, gw := range gateways {
+		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gw.AsSlice()}); err != nil {
+			return fmt.Errorf("add a default route via %s: %w", gw, err)
+		}
+	}
+	return nil
+}
+
+// prepareStack sets a new namespace's defaults, before it has links: IPv6 on, no duplicate address
+// detection, no router advertisements, forwarding if it is a router; and brings lo up.
+func prepareStack(forward bool) error {
+	for _, scope := range []string{"all", "default"} {
+		base := "net/ipv6/conf/" + scope + "/"
+		for name, value := range map[string]string{"disable_ipv6": "0", "accept_dad": "0", "accept_ra": "0"} {
+			if err := setSysctl(base+name, value); err != nil {
+				return err
+			}
+		}
+	}
+	if forward {
+		for _, name := range forwardingSysctls {
+			if err := setSysctl(name, "1"); err != nil {
+				return err
+			}
+		}
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find link lo: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("bring lo up: %w", err)
+	}
+	return nil
+}
+
+// The forwarding switch of each family.
+var forwardingSysctls = []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"}
+
+// setSysctl writes a value under /proc/sys of the calling thread's namespace.
+func setSysctl(name, value string) error {
+	err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("set %s to %s: %w; a container needs --privileged for this", name, value, err)
+	}
+	if err != nil {
+		return fmt.Errorf("set %s to %s: %w", name, value, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// addressesIn returns the global addresses that a namespace has, as the kernel lists them.
+func addressesIn(namespace string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	err := within(namespace, func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list the addresses in %s: %w", namespace, err)
+		}
+		for _, a := range list {
+			if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == int(netlink.SCOPE_UNIVERSE) && !ip.Unmap().IsLoopback() {
+				out = append(out, ip.Unmap())
+			}
+		}
+		return nil
+	})
+	return out, err
+}

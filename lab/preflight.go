@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// needRoot is checked first, before anything is touched.
+func needRoot(verb string) error {
+	if uid := os.Geteuid(); uid != 0 {
+		return fmt.Errorf("%s needs root to work on network namespaces, and this is uid %d; run it with sudo", verb, uid)
+	}
+	return nil
+}
+
+// probe is one thing that the kernel must be able to do, tried where it does no harm.
+type probe struct {
+	what   string
+	remedy string
+	try    func() error
+}
+
+// preflight tries what a cluster needs of the kernel in a namespace that nobody sees, and reports
+// all that is missing at once.
+func preflight(uplink bool) error {
+	probes := []probe{
+		{"IPv6", "boot without ipv6.disable=1 (CONFIG_IPV6)", func() error { _, err := os.Stat("/proc/sys/net/ipv6"); return err }},
+		{"links between namespaces", "modprobe veth (CONFIG_VETH)", func() error {
+			return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "probe0"}, PeerName: "probe1"})
+		}},
+		{"a bridge", "modprobe bridge (CONFIG_BRIDGE)", func() error {
+			return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "probe2"}})
+		}},
+	}
+	if uplink {
+		probes = append(probes, probe{"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
+			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) }})
+	}
+	var missing []string
+	err := inScratch(func() {
+		for _, p := range probes {
+			if err := p.try(); err != nil {
+				missing = append(missing, fmt.Sprintf("%s (%s): %s", p.what, plain(err), p.remedy))
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("check this machine: the kernel lacks %s", strings.Join(missing, "; and "))
+	}
+	return nil
+}
+
+// inScratch runs fn in a new network namespace that ends with the thread it runs on.
+func inScratch(fn func()) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			fn()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		return fmt.Errorf("create a network namespace: %w; a container needs --privileged for this", err)
+	}
+	return nil
+}
+
+// plain is the innermost cause of an error, without the names of our probes.
+func plain(err error) string {
+	var number unix.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,154 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Lab does the work of up, down and status.
+type Lab struct {
+	// Program and its first arguments, to which `server` and flags are added: duet itself.
+	Program []string
+	// Kubeconfigs adds a cluster's context to the user's file and removes it again.
+	Kubeconfigs Kubeconfigs
+	// Progress is told what is being done, in a few words.
+	Progress func(step string)
+}
+
+// Kubeconfigs edits kubeconfig files.
+type Kubeconfigs interface {
+	// Merge puts the only context of the kubeconfig admin into file under the given name, with its
+	// cluster and user, in place of what had that name, and makes it the current one. A missing
+	// file is created with mode 0600; everything else in an existing one stays.
+	Merge(file, context, admin string) error
+	// Remove takes the context, its cluster and its user out again. A missing file or context is
+	// no error.
+	Remove(file, context string) error
+}
+
+// Result tells what Up has found or made.
+type Result struct {
+	Settings Settings
+	DataDir  string
+	// Already is true if the cluster ran as asked for; nothing has been touched then.
+	Already bool
+}
+
+// Up makes the cluster that r asks for, or resumes it with its data, and returns when its API is
+// ready. What r leaves open is as it was before, or as in fresh for a new cluster. A cluster that
+// runs otherwise than asked for is restarted. If Up fails, nothing runs; the data stays.
+func (l *Lab) Up(ctx context.Context, r Request, fresh Settings) (Result, error) {
+	if err := needRoot("up"); err != nil {
+		return Result{}, err
+	}
+	dir, err := locate(r.Name, r.DataDir)
+	if err != nil {
+		return Result{}, err
+	}
+	if _, _, err := settle(dir, r, fresh); err != nil { // before anything is touched
+		return Result{}, err
+	}
+	if err := claim(dir); err != nil {
+		return Result{}, err
+	}
+	lock, err := LockData(dir)
+	var held *HeldError
+	running := errors.As(err, &held) && runs(held.PID, dir)
+	if err != nil && !running {
+		return Result{}, err
+	}
+	if lock != nil {
+		defer lock.Close()
+	}
+	old, s, err := settle(dir, r, fresh)
+	if err != nil {
+		return Result{}, err
+	}
+	if running && same(old, s) {
+		s.Port = old.Port
+		return Result{Settings: s, DataDir: dir, Already: true}, l.adopt(dir, old, s)
+	}
+	if running {
+		l.Progress("stopping the control plane to start it with other settings")
+		if lock, err = takeOver(held.PID, dir); err != nil {
+			return Result{}, err
+		}
+		defer lock.Close()
+	}
+	if err := l.bringUp(ctx, dir, &s, lock); err != nil {
+		return Result{}, err
+	}
+	return Result{Settings: s, DataDir: dir}, l.adopt(dir, old, s)
+}
+
+// settle returns what the cluster was, or is to be if it is new, and what the request makes of it.
+func settle(dir string, r Request, fresh Settings) (old, wanted Settings, err error) {
+	old, err = load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		old, err = fresh, nil
+	}
+	if err == nil {
+		wanted, err = merge(old, r)
+	}
+	if err == nil && wanted.Nodes > 0 {
+		err = fmt.Errorf("--nodes %d: worker nodes are not available yet; use --nodes 0", wanted.Nodes)
+	}
+	return old, wanted, err
+}
+
+// bringUp is the list of what makes a cluster run. It undoes what it did if a step fails.
+func (l *Lab) bringUp(ctx context.Context, dir string, s *Settings, lock *Lock) (err error) {
+	l.Progress("checking this machine")
+	if err := preflight(s.Uplink); err != nil {
+		return err
+	}
+	listener, err := listenOnHost(s.Port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	s.Port = portOf(listener)
+	if err := save(dir, *s); err != nil {
+		return err
+	}
+	if err := clearAway(s.Name); err != nil { // what a killed server has left
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, clearAway(s.Name))
+		}
+	}()
+	l.Progress("building the network")
+	if err := buildNetwork(*s); err != nil {
+		return fmt.Errorf("build the network of cluster %q: %w", s.Name, err)
+	}
+	l.Progress("starting the control plane")
+	return l.start(ctx, dir, *s, listener, lock)
+}
+
+// adopt puts the cluster's context into the user's kubeconfig, and out of the one it was in before.
+func (l *Lab) adopt(dir string, old, s Settings) error {
+	if old.Kubeconfig != s.Kubeconfig {
+		if err := save(dir, s); err != nil {
+			return err
+		}
+		if err := l.Kubeconfigs.Remove(old.Kubeconfig, ContextName(s.Name)); err != nil {
+			return fmt.Errorf("remove context %s from %s: %w", ContextName(s.Name), old.Kubeconfig, err)
+		}
+	}
+	if err := l.Kubeconfigs.Merge(s.Kubeconfig, ContextName(s.Name), AdminKubeconfig(dir)); err != nil {
+		return fmt.Errorf("add context %s to %s: %w; the cluster runs: use --kubeconfig %s", ContextName(s.Name), s.Kubeconfig, err, AdminKubeconfig(dir))
+	}
+	return nil
+}
+
+// clearAway ends and removes whatever there is of a cluster but its data.
+func clearAway(cluster string) error {
+	if err := killOccupants(cluster); err != nil {
+		return err
+	}
+	return removeNetwork(cluster)
+}
