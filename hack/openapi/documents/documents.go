@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/emicklei/go-restful/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	namer "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -70,6 +71,9 @@ func Build(c Config) (*Set, error) {
 			for name, s := range doc.Components.Schemas {
 				schemas[name] = s
 			}
+		}
+		if err := complete(doc); err != nil {
+			return nil, fmt.Errorf("OpenAPI v3 of %s: %w", path, err)
 		}
 		if set.V3[path], err = encodeV3(doc, path); err != nil {
 			return nil, fmt.Errorf("OpenAPI v3 of %s: %w", path, err)
@@ -152,6 +156,34 @@ func encodeV3(doc *spec3.OpenAPI, path string) (Document, error) {
 	return Document{JSON: js, Proto: proto}, err
 }
 
+// complete checks that every kind that a path is about is the kind of a schema: that is how kubectl
+// explain finds it. A type missing from the scheme or from openapi-gen's packages shows here.
+func complete(doc *spec3.OpenAPI) error {
+	described := map[schema.GroupVersionKind]bool{}
+	if doc.Components != nil {
+		for _, s := range doc.Components.Schemas {
+			for _, gvk := range kinds(s) {
+				described[gvk] = true
+			}
+		}
+	}
+	if doc.Paths == nil {
+		return nil
+	}
+	for path, item := range doc.Paths.Paths {
+		for _, operation := range []*spec3.Operation{item.Get, item.Put, item.Post, item.Delete, item.Patch} {
+			if operation == nil || operation.Extensions[extensionAction] == "connect" {
+				continue
+			}
+			gvk, ok := kind(operation.Extensions[extensionGVK])
+			if ok && !described[gvk] {
+				return fmt.Errorf("path %s is about %v, which no schema describes", path, gvk)
+			}
+		}
+	}
+	return nil
+}
+
 func (c Config) info() *spec.Info {
 	return &spec.Info{InfoProps: spec.InfoProps{Title: "Kubernetes", Version: c.Version}}
 }
@@ -196,18 +228,32 @@ func narrow(doc *spec3.OpenAPI, gv schema.GroupVersion) {
 	}
 }
 
-const extensionGVK = "x-kubernetes-group-version-kind"
+const (
+	extensionGVK    = "x-kubernetes-group-version-kind"
+	extensionAction = "x-kubernetes-action"
+)
 
 // kinds reads the extension that tells which kinds a schema describes.
-func kinds(s *spec.Schema) []schema.GroupVersionKind {
+func kinds(s *spec.Schema) (out []schema.GroupVersionKind) {
 	list, _ := s.Extensions[extensionGVK].([]any)
-	out := make([]schema.GroupVersionKind, 0, len(list))
 	for _, item := range list {
-		m, _ := item.(map[string]any)
-		group, _ := m["group"].(string)
-		version, _ := m["version"].(string)
-		kind, _ := m["kind"].(string)
-		out = append(out, schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
+		if gvk, ok := kind(item); ok {
+			out = append(out, gvk)
+		}
 	}
 	return out
+}
+
+// kind reads a kind as the builders leave it: as a map, or as the struct of a route's metadata.
+func kind(extension any) (schema.GroupVersionKind, bool) {
+	switch k := extension.(type) {
+	case map[string]any:
+		group, _ := k["group"].(string)
+		version, _ := k["version"].(string)
+		name, ok := k["kind"].(string)
+		return schema.GroupVersionKind{Group: group, Version: version, Kind: name}, ok
+	case metav1.GroupVersionKind:
+		return schema.GroupVersionKind(k), true
+	}
+	return schema.GroupVersionKind{}, false
 }
