@@ -131,7 +131,7 @@ func (p *portPlan) give(i int) error {
 		return err
 	}
 	if err := p.claim(port.NodePort); err != nil {
-		path := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+		path := specPath("ports").Index(i).Child("nodePort")
 		return invalid(p.svc, field.Invalid(path, port.NodePort, err.Error()))
 	}
 	return nil
