@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -37,7 +38,7 @@ func eachFilling(b *testing.B, run func(b *testing.B, s *Space)) {
 			if !ok {
 				continue // a /16 and a /112 have 65,536
 			}
-			b.Run(fmt.Sprintf("%s/%d", prefix[len(prefix)-3:], taken), func(b *testing.B) { run(b, s) })
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(prefix, "/", "-"), taken), func(b *testing.B) { run(b, s) })
 		}
 	}
 }
