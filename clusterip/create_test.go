@@ -85,7 +85,7 @@ func TestA3_Tables(t *testing.T) {
 					name := fmt.Sprintf("%s/%s/%s/%s", cluster.name, row[0], policy, column)
 					cases++
 					t.Run(name, func(t *testing.T) {
-						make := func() *v1.Service {
+						request := func() *v1.Service {
 							svc := service(withFamilies(families(column, cluster.meaning)...))
 							svc.Spec.IPFamilyPolicy = policyNamed(policy)
 							requestIPs(svc, row[0], cluster.meaning)
@@ -93,7 +93,7 @@ func TestA3_Tables(t *testing.T) {
 						}
 						external := service(withType(v1.ServiceTypeExternalName))
 						for _, old := range []*v1.Service{nil, external} {
-							svc := make()
+							svc := request()
 							err := newTestSpace(cluster.flag).Plan(svc, old)
 							checkA3(t, svc, err, want, policy, cluster.meaning)
 						}

@@ -85,7 +85,7 @@ func (s *Space) portsFull(what string) error {
 // addressRefused is A7.1, A7.2 and A7.4. The value shown is the list as it stands, with an empty
 // string for an address yet to be picked (A7.7).
 func addressRefused(svc *v1.Service, ip string, cause error) error {
-	return invalid(svc, field.Invalid(field.NewPath("spec", "clusterIPs"), svc.Spec.ClusterIPs,
+	return invalid(svc, field.Invalid(specPath("clusterIPs"), svc.Spec.ClusterIPs,
 		fmt.Sprintf("failed to allocate IP %s: %s", ip, cause)))
 }
 
@@ -94,8 +94,12 @@ func invalid(svc *v1.Service, errs ...*field.Error) error {
 	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, svc.Name, errs)
 }
 
-// parseAddr reads an address that passed CheckClusterIPs.
+// parseAddr reads one entry of clusterIPs and reports whether it is an address that a Service may
+// have: neither mapped nor with a zone (0.7).
 func parseAddr(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
-	return a.Unmap(), err == nil && a.Zone() == ""
+	if err != nil || a.Is4In6() || a.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return a, true
 }

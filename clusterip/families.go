@@ -119,14 +119,13 @@ func (s *Space) inferFamilies(svc *v1.Service) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for i := len(svc.Spec.IPFamilies); i < len(svc.Spec.ClusterIPs); i++ {
-		addr, _ := parseAddr(svc.Spec.ClusterIPs[i])
-		family := dualstack.Of(addr)
-		if !s.configured(family) {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "clusterIPs").Index(i), svc.Spec.ClusterIPs,
+		family := ipFamilyOf(svc.Spec.ClusterIPs[i])
+		if !s.configured(familyOf(family)) {
+			errs = append(errs, field.Invalid(specPath("clusterIPs").Index(i), svc.Spec.ClusterIPs,
 				fmt.Sprintf("%s is not configured on this cluster", family))) // E3
 			continue
 		}
-		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, v1.IPFamily(family))
+		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, family)
 	}
 	return errs
 }
@@ -139,7 +138,7 @@ func (s *Space) checkConfigured(svc *v1.Service) field.ErrorList {
 	}
 	for i, family := range svc.Spec.IPFamilies {
 		if !s.configured(familyOf(family)) {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family,
+			errs = append(errs, field.Invalid(specPath("ipFamilies").Index(i), family,
 				"not configured on this cluster")) // E5
 		}
 	}
@@ -172,5 +171,5 @@ func policyOf(svc *v1.Service) v1.IPFamilyPolicy {
 }
 
 func wrongPolicy(svc *v1.Service, detail string) *field.Error {
-	return field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), svc.Spec.IPFamilyPolicy, detail)
+	return field.Invalid(specPath("ipFamilyPolicy"), svc.Spec.IPFamilyPolicy, detail)
 }

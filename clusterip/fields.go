@@ -7,6 +7,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/duetk8s/duet/dualstack"
 )
 
 // The words that ipFamilies and ipFamilyPolicy know, in the order of the error message (A5.11).
@@ -38,14 +40,14 @@ func CheckClusterIPs(svc, old *v1.Service) field.ErrorList {
 
 // checkCoupling holds clusterIP against clusterIPs (A4.1, A4.2).
 func checkCoupling(svc *v1.Service) field.ErrorList {
-	path, ips := field.NewPath("spec", "clusterIPs"), svc.Spec.ClusterIPs
+	ips := svc.Spec.ClusterIPs
 	switch {
 	case svc.Spec.ClusterIP == "" && len(ips) > 0:
-		return field.ErrorList{field.Invalid(path, ips, "must be empty when `clusterIP` is not specified")}
+		return field.ErrorList{field.Invalid(specPath("clusterIPs"), ips, "must be empty when `clusterIP` is not specified")}
 	case svc.Spec.ClusterIP != "" && len(ips) == 0:
-		return field.ErrorList{field.Required(path, "")}
+		return field.ErrorList{field.Required(specPath("clusterIPs"), "")}
 	case svc.Spec.ClusterIP != "" && ips[0] != svc.Spec.ClusterIP:
-		return field.ErrorList{field.Invalid(path, ips, "first value must match `clusterIP`")}
+		return field.ErrorList{field.Invalid(specPath("clusterIPs"), ips, "first value must match `clusterIP`")}
 	}
 	return nil
 }
@@ -53,17 +55,16 @@ func checkCoupling(svc *v1.Service) field.ErrorList {
 // checkFamilyNames checks the words in ipFamilies and ipFamilyPolicy (A5.11).
 func checkFamilyNames(svc *v1.Service) field.ErrorList {
 	var errs field.ErrorList
-	path := field.NewPath("spec", "ipFamilies")
 	for i, family := range svc.Spec.IPFamilies {
 		if !slices.Contains(knownFamilies[:], family) {
-			errs = append(errs, field.NotSupported(path.Index(i), family, knownFamilies[:]))
+			errs = append(errs, field.NotSupported(specPath("ipFamilies").Index(i), family, knownFamilies[:]))
 		}
 		if slices.Contains(svc.Spec.IPFamilies[:i], family) {
-			errs = append(errs, field.Duplicate(path.Index(i), family))
+			errs = append(errs, field.Duplicate(specPath("ipFamilies").Index(i), family))
 		}
 	}
 	if policy := svc.Spec.IPFamilyPolicy; policy != nil && !slices.Contains(knownPolicies[:], *policy) {
-		errs = append(errs, field.NotSupported(field.NewPath("spec", "ipFamilyPolicy"), policy, knownPolicies[:]))
+		errs = append(errs, field.NotSupported(specPath("ipFamilyPolicy"), policy, knownPolicies[:]))
 	}
 	return errs
 }
@@ -71,7 +72,7 @@ func checkFamilyNames(svc *v1.Service) field.ErrorList {
 // checkSyntax checks each entry of clusterIPs and their number (A4.3, A4.4, 0.7, 0.9), and reports
 // whether one of them cannot be understood.
 func checkSyntax(svc, old *v1.Service) (errs field.ErrorList, broken bool) {
-	path, ips := field.NewPath("spec", "clusterIPs"), svc.Spec.ClusterIPs
+	ips := svc.Spec.ClusterIPs
 	var stored []string
 	if old != nil {
 		stored = old.Spec.ClusterIPs
@@ -79,16 +80,19 @@ func checkSyntax(svc, old *v1.Service) (errs field.ErrorList, broken bool) {
 	for i, ip := range ips {
 		if i == 0 && ip == v1.ClusterIPNone {
 			if len(ips) > 1 {
-				errs = append(errs, field.Invalid(path, ips, "'None' must be the first and only value"))
+				errs = append(errs, field.Invalid(specPath("clusterIPs"), ips, "'None' must be the first and only value"))
 				broken = true
 			}
 			continue
 		}
-		wrong := validation.IsValidIPForLegacyField(path.Index(i), ip, true, stored)
+		if _, ok := parseAddr(ip); ok {
+			continue
+		}
+		wrong := validation.IsValidIPForLegacyField(specPath("clusterIPs").Index(i), ip, true, stored)
 		errs, broken = append(errs, wrong...), broken || len(wrong) > 0
 	}
 	if len(ips) > 2 {
-		errs = append(errs, field.Invalid(path, ips, "may only hold up to 2 values"))
+		errs = append(errs, field.Invalid(specPath("clusterIPs"), ips, "may only hold up to 2 values"))
 	}
 	return errs, broken
 }
@@ -96,20 +100,33 @@ func checkSyntax(svc, old *v1.Service) (errs field.ErrorList, broken bool) {
 // checkFamilies wants addresses of different families (A4.4), in the order that ipFamilies says as
 // far as it goes (Vf).
 func checkFamilies(svc *v1.Service) field.ErrorList {
-	path, ips := field.NewPath("spec", "clusterIPs"), svc.Spec.ClusterIPs
-	if headless(svc) || len(ips) == 0 {
+	ips := svc.Spec.ClusterIPs
+	if headless(svc) {
 		return nil
 	}
 	var errs field.ErrorList
-	families := familiesOf(ips)
-	if len(ips) > 1 && !(slices.Contains(families, v1.IPv4Protocol) && slices.Contains(families, v1.IPv6Protocol)) {
-		errs = append(errs, field.Invalid(path, ips, "may specify no more than one IP for each IP family"))
+	if len(ips) > 1 && !mixed(ips) {
+		errs = append(errs, field.Invalid(specPath("clusterIPs"), ips, "may specify no more than one IP for each IP family"))
 	}
-	for i, want := range svc.Spec.IPFamilies[:min(len(svc.Spec.IPFamilies), len(families))] {
-		if families[i] != want && slices.Contains(knownFamilies[:], want) {
-			errs = append(errs, field.Invalid(path.Index(i), ips[i],
+	for i, want := range svc.Spec.IPFamilies[:min(len(svc.Spec.IPFamilies), len(ips))] {
+		if ipFamilyOf(ips[i]) != want && slices.Contains(knownFamilies[:], want) {
+			errs = append(errs, field.Invalid(specPath("clusterIPs").Index(i), ips[i],
 				fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", want, i)))
 		}
 	}
 	return errs
 }
+
+// mixed reports whether both families are among ips.
+func mixed(ips []string) bool {
+	return slices.ContainsFunc(ips[1:], func(ip string) bool { return ipFamilyOf(ip) != ipFamilyOf(ips[0]) })
+}
+
+// ipFamilyOf returns the family of an address as it is written, "" if it is none.
+func ipFamilyOf(ip string) v1.IPFamily {
+	addr, _ := parseAddr(ip)
+	return v1.IPFamily(dualstack.Of(addr))
+}
+
+// specPath names a field of spec. Paths are made only once there is an error to report.
+func specPath(name string) *field.Path { return field.NewPath("spec", name) }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/duetk8s/duet/dualstack"
@@ -174,76 +175,135 @@ var modelRanges = []Range{
 	{Name: "e", Prefixes: prefixes("10.0.0.8/31,fd00::7/128"), Ready: true},
 }
 
-// Two servers write to one etcd. Each hears of the other by a lagging watch and of itself at once,
-// or late, or never. Whatever happens, each Space equals the model that follows the same rules
-// naively; and once its watch has caught up, it equals etcd.
+// world is one etcd, a Space that hears of it by a lagging watch and by answers to transactions that
+// come at once, late or never, and the model that hears the same.
+type world struct {
+	r       *rand.Rand
+	etcd    *etcd
+	space   *Space
+	model   *naive
+	watched int64    // the revision that the watch has brought
+	late    []func() // answers under way
+}
+
+func newWorld(seed uint64) *world {
+	return &world{
+		r:    rand.New(rand.NewPCG(seed, 7)),
+		etcd: &etcd{taken: map[Change]bool{}},
+		space: NewSpace(Config{
+			Families:  []dualstack.Family{dualstack.IPv6, dualstack.IPv4},
+			NodePorts: PortRange{30000, 30039},
+			Rand:      seeded(seed),
+		}),
+		model: &naive{addrs: map[netip.Addr]bool{}, ports: map[int32]bool{}},
+	}
+}
+
+// step lets one thing happen.
+func (w *world) step() {
+	switch op := w.r.IntN(20); {
+	case op < 9: // a transaction, ours or another server's
+		changes := randomChanges(w.r, w.etcd)
+		rev := w.etcd.write(changes...)
+		if w.r.IntN(2) == 0 {
+			w.answer(rev, changes)
+		}
+	case op < 11: // a transaction fails and its answer tells of a key as it is at this revision
+		c := randomChanges(w.r, w.etcd)[0]
+		c.Taken = !c.Taken
+		w.answer(w.etcd.rev, []Change{c})
+	case op < 14 && len(w.late) > 0: // some answer arrives
+		i := w.r.IntN(len(w.late))
+		w.late[i]()
+		w.late = slices.Delete(w.late, i, i+1)
+	case op < 18 && w.watched < w.etcd.rev: // the watch goes on
+		w.watch()
+	case op == 18: // another set of ranges, in any order
+		w.model.ranges = slices.Clone(modelRanges[w.r.IntN(3) : 3+w.r.IntN(3)])
+		shuffled := slices.Clone(w.model.ranges)
+		w.r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		w.space.SetRanges(shuffled)
+	case op == 19 && w.r.IntN(8) == 0: // the watch broke
+		w.list()
+	}
+}
+
+func (w *world) answer(rev int64, changes []Change) {
+	w.late = append(w.late, func() {
+		w.space.Observe(rev, changes)
+		w.model.observe(rev, changes)
+	})
+}
+
+func (w *world) watch() {
+	changes := w.etcd.log[w.watched]
+	w.watched++
+	w.space.Apply(w.watched, changes)
+	w.model.apply(w.watched, changes)
+}
+
+func (w *world) list() {
+	addrs, ports := w.etcd.keys()
+	w.watched = w.etcd.rev
+	w.space.ReplaceAddrs(w.watched, addrs)
+	w.space.ReplacePorts(w.watched, ports)
+	*w.model = naive{map[netip.Addr]bool{}, map[int32]bool{}, w.model.ranges, w.watched, w.watched}
+	for key, taken := range w.etcd.taken {
+		key.Taken = taken
+		w.model.note(key)
+	}
+}
+
+// Whatever happens, the Space equals the model that follows the same rules naively; and once the
+// watch has caught up, it equals etcd, even if old answers are still to come.
 func TestSpaceEqualsModel(t *testing.T) {
 	for seed := range uint64(60) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		truth := &etcd{taken: map[Change]bool{}}
-		s := NewSpace(Config{
-			Families: []dualstack.Family{dualstack.IPv6, dualstack.IPv4}, NodePorts: PortRange{30000, 30039}, Rand: seeded(seed),
-		})
-		model := &naive{addrs: map[netip.Addr]bool{}, ports: map[int32]bool{}}
-		watched := int64(0)
-		var late []func() // answers that have not arrived yet
+		w := newWorld(seed)
 		for range 400 {
-			switch op := r.IntN(20); {
-			case op < 9: // a transaction, ours or another's
-				changes := randomChanges(r, truth)
-				rev := truth.write(changes...)
-				if r.IntN(2) == 0 {
-					late = append(late, func() { s.Observe(rev, changes); model.observe(rev, changes) })
-				}
-			case op < 11: // a conflict: the answer tells of a key that was taken at this revision
-				c := randomChanges(r, truth)[0]
-				if c.Taken = !c.Taken; c.Taken {
-					rev := truth.rev
-					late = append(late, func() { s.Observe(rev, []Change{c}); model.observe(rev, []Change{c}) })
-				}
-			case op < 14 && len(late) > 0: // some answer arrives
-				i := r.IntN(len(late))
-				late[i]()
-				late = slices.Delete(late, i, i+1)
-			case op < 18 && watched < truth.rev: // the watch goes on
-				changes := truth.log[watched]
-				watched++
-				s.Apply(watched, changes)
-				model.apply(watched, changes)
-			case op == 18: // another set of ranges
-				model.ranges = slices.Clone(modelRanges[r.IntN(3) : 3+r.IntN(3)])
-				shuffled := slices.Clone(model.ranges)
-				r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-				s.SetRanges(shuffled)
-			case op == 19 && r.IntN(8) == 0: // the watch broke: list again
-				addrs, ports := truth.keys()
-				watched = truth.rev
-				s.ReplaceAddrs(watched, addrs)
-				s.ReplacePorts(watched, ports)
-				*model = naive{map[netip.Addr]bool{}, map[int32]bool{}, model.ranges, watched, watched}
-				for key, taken := range truth.taken {
-					key.Taken = taken
-					model.note(key)
-				}
-			}
-			model.agree(t, s)
+			w.step()
+			w.model.agree(t, w.space)
 		}
-		for ; watched < truth.rev; watched++ {
-			s.Apply(watched+1, truth.log[watched])
+		for w.watched < w.etcd.rev {
+			w.watch()
 		}
-		for _, answer := range late { // arrive after the end of it all
-			answer()
+		for _, arrive := range w.late {
+			arrive()
 		}
-		for key, taken := range truth.taken {
-			n, set := portNumber(key.Port), &s.ports.taken
+		for key, taken := range w.etcd.taken {
+			n, set := portNumber(key.Port), &w.space.ports.taken
 			if key.Addr.IsValid() {
-				n, set = numberOf(key.Addr), &s.addrs.taken
+				n, set = numberOf(key.Addr), &w.space.addrs.taken
 			}
 			if set.has(n) != taken {
 				t.Fatalf("seed %d: %+v: the watch has caught up and the Space is wrong", seed, key)
 			}
 		}
 	}
+}
+
+// Readers and writers at once, for the race detector.
+func TestSpaceConcurrency(t *testing.T) {
+	s := newTestSpace("10.96.0.0/24,fd00::/112")
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for rev := range int64(200) {
+				svc := service(withPolicy("PreferDualStack"), withType("NodePort"))
+				if err := s.Plan(svc, nil); err != nil {
+					t.Error(err)
+				}
+				addrs, ports := Claims(svc)
+				s.Observe(rev+2, []Change{{Addr: addrs[0], Taken: true}, {Port: ports[0], Taken: true}})
+				s.Apply(rev, []Change{{Addr: addrs[0]}, {Port: ports[0]}})
+				s.Guard(addrs[1])
+				s.Usage()
+				if i == 0 {
+					s.SetRanges([]Range{{Name: fmt.Sprint(rev), Prefixes: s.prefixes(), Ready: true}})
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 // randomChanges returns one to three changes that etcd would let pass.

@@ -38,9 +38,10 @@ type portPlan struct {
 	space *Space
 	svc   *v1.Service
 	// held are the node ports that the old object holds. They may be kept, wherever the range is
-	// now, but are not free for another use.
+	// now.
 	held []int32
-	// mine are the numbers that this plan has given out or found in use by svc otherwise.
+	// mine are the numbers that somebody asked for and got, and the old object's health check port.
+	// The Space need not know them yet.
 	mine []int32
 }
 
@@ -131,7 +132,7 @@ func (p *portPlan) give(i int) error {
 		return err
 	}
 	if err := p.claim(port.NodePort); err != nil {
-		path := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+		path := specPath("ports").Index(i).Child("nodePort")
 		return invalid(p.svc, field.Invalid(path, port.NodePort, err.Error()))
 	}
 	return nil
@@ -146,7 +147,7 @@ func (p *portPlan) healthCheck() error {
 		return err
 	}
 	err := p.claim(*port)
-	if slices.Contains(p.held, *port) {
+	if usesNodePort(p.svc.Spec.Ports, *port) {
 		err = errPortTaken
 	}
 	if err != nil {
@@ -168,17 +169,15 @@ func (p *portPlan) claim(n int32) error {
 	return nil
 }
 
-// next picks a free number, and not one that svc names elsewhere. What is the noun of the error.
+// next picks a free number, and not one that svc has or asks for elsewhere. What is the noun of the error.
 func (p *portPlan) next(what string) (int32, error) {
 	n, ok := p.space.pickPort(func(n number) bool {
 		port := int32(n.lo)
-		return slices.Contains(p.mine, port) || slices.Contains(p.held, port) ||
-			usesNodePort(p.svc.Spec.Ports, port) || port == p.svc.Spec.HealthCheckNodePort
+		return usesNodePort(p.svc.Spec.Ports, port) || port == p.svc.Spec.HealthCheckNodePort
 	})
 	if !ok {
 		return 0, p.space.portsFull(what)
 	}
-	p.mine = append(p.mine, n)
 	return n, nil
 }
 

@@ -1,6 +1,7 @@
 package clusterip
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 
@@ -46,20 +47,20 @@ func (s *Space) planAddresses(svc, old *v1.Service) error {
 	if from >= len(families) {
 		return nil
 	}
-	for len(svc.Spec.ClusterIPs) < len(families) {
-		svc.Spec.ClusterIPs = append(svc.Spec.ClusterIPs, "")
-	}
 	// All or none: until every family has its address, errors show the list with gaps (A7.7).
-	planned := slices.Clone(svc.Spec.ClusterIPs)
+	ips := make([]string, len(families))
+	copy(ips, svc.Spec.ClusterIPs)
+	svc.Spec.ClusterIPs = ips
+	var planned [2]string // CheckClusterIPs saw to it that there are no more families
 	for i := from; i < len(families); i++ {
 		var err error
 		if planned[i], err = s.planAddress(svc, old, i); err != nil {
 			return err
 		}
 	}
-	svc.Spec.ClusterIPs = planned
+	copy(ips[from:], planned[from:])
 	if from == 0 {
-		svc.Spec.ClusterIP = planned[0]
+		svc.Spec.ClusterIP = ips[0]
 	}
 	return nil
 }
@@ -88,9 +89,9 @@ func (s *Space) planAddress(svc, old *v1.Service, i int) (string, error) {
 }
 
 // firstMissing returns the position from which on addresses are to be allocated; everything before
-// it is old's and stays. Past the last family means none at all.
+// it is old's and stays. A number past the last family means none at all.
 func firstMissing(svc, old *v1.Service) int {
-	const none = 2
+	const none = math.MaxInt
 	switch {
 	case !mayHaveAddresses(svc) || headless(svc):
 		return none

@@ -8,8 +8,12 @@ import (
 	"github.com/duetk8s/duet/dualstack"
 )
 
-// asRead returns old as a client would read it (A1.10), without touching old.
+// asRead returns old as a client would read it (A1.10), as far as a plan looks at it, without
+// touching old.
 func (s *Space) asRead(old *v1.Service) *v1.Service {
+	if !mayHaveAddresses(old) || len(old.Spec.ClusterIPs) > 0 && len(old.Spec.IPFamilies) > 0 {
+		return old // as almost always
+	}
 	read := *old
 	DefaultOnRead(&read, s.families)
 	return &read
@@ -52,8 +56,7 @@ func setFamilies(svc *v1.Service, policy v1.IPFamilyPolicy, families ...v1.IPFam
 func familiesOf(ips []string) []v1.IPFamily {
 	families := make([]v1.IPFamily, len(ips))
 	for i, ip := range ips {
-		addr, _ := parseAddr(ip)
-		families[i] = v1.IPFamily(dualstack.Of(addr))
+		families[i] = ipFamilyOf(ip)
 	}
 	return families
 }

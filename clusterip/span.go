@@ -98,7 +98,7 @@ func (sp span) pick(taken *set, random func(uint64) uint64, skip func(number) bo
 
 func pickBetween(first, last number, taken *set, random func(uint64) uint64, skip func(number) bool) (number, bool) {
 	start := first.plus(draw(last.minus(first).plus64(1), random))
-	if n, ok := firstFree(start, last, taken, skip); ok || start == first {
+	if n, ok := firstFree(start, last, taken, skip); ok {
 		return n, ok
 	}
 	return firstFree(first, start.minus(number{lo: 1}), taken, skip)

@@ -102,6 +102,10 @@ func checkA63(t *testing.T, flag string, svc, old *v1.Service, want string) {
 		t.Errorf("clusterIPs %v from %v, want %s", after, before, want)
 	}
 	checkA38(t, svc)
+	after[0] = "scratch"
+	if before[0] == "scratch" {
+		t.Error("the old and the new object share their clusterIPs")
+	}
 }
 
 // A6.3a: on a single-stack cluster R is refused and P accepted, with one family.
