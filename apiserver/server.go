@@ -41,6 +41,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -139,6 +140,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
 	}
+	if err := legacyregistry.Registerer().Register(s.allocator.metrics); err != nil {
+		return nil, fmt.Errorf("apiserver: metrics: %w", err)
+	}
+	s.Generic.RegisterDestroyFunc(func() { legacyregistry.Registerer().Unregister(s.allocator.metrics) })
 	return s, s.healthChecks()
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	headers "k8s.io/apiserver/pkg/warning"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/clusterip"
@@ -95,6 +96,19 @@ func (a *allocator) begin(ctx context.Context, obj, old runtime.Object, _ bool) 
 		a.full(svc, usage)
 	}
 	return err
+}
+
+// ReportFullRanges has events written about the Service ranges that refused a Service because they
+// are full (A7.5).
+func (s *Server) ReportFullRanges(events record.EventRecorder) {
+	s.allocator.full = func(svc *corev1.Service, usage string) {
+		for _, u := range s.allocator.space.Usage() {
+			if u.Ready && u.Free == 0 {
+				about := &corev1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "ServiceCIDR", Name: u.Name}
+				events.Eventf(about, corev1.EventTypeWarning, "RangeFull", "No address for Service %s/%s. %s", svc.Namespace, svc.Name, usage)
+			}
+		}
+	}
 }
 
 // deleteEndpoints removes the Endpoints of a deleted Service (A2.4).

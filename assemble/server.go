@@ -1,28 +1,204 @@
-// Package assemble wires the components of a control plane together.
+// Package assemble puts the components of a control plane together: certificates, etcd, API server
+// and controllers, in the order in which they start. It is the only place where they meet; they
+// know each other only through the API.
 package assemble
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/duetk8s/duet/apiserver"
+	"github.com/duetk8s/duet/clusterip"
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/etcd"
+	"github.com/duetk8s/duet/pki"
 )
 
-// ServerConfig says what a control plane is to be.
+// ServerConfig says what a control plane is to be. It comes from flags that have been checked.
 type ServerConfig struct {
-	DataDir                               string
-	ServiceCIDRs, PodCIDRs                []netip.Prefix
-	NodePorts                             string
-	Listeners                             []net.Listener
-	Advertise                             []netip.Addr
-	SANs                                  []string
+	// Name of the cluster, for its kubeconfig context.
+	Name string
+	// DataDir is where all state is: certificates, etcd, kubeconfig.
+	DataDir string
+	// ServiceCIDRs and PodCIDRs in flag order: one range, or one of each family.
+	ServiceCIDRs, PodCIDRs []netip.Prefix
+	// NodePorts is a range such as "30000-32767".
+	NodePorts string
+	// Listeners are the sockets the API is served on; the kubeconfig names the first.
+	Listeners []net.Listener
+	// Advertise is the address of this server in each family, for clients in the cluster.
+	Advertise []netip.Addr
+	// SANs are further names and addresses of the serving certificate.
+	SANs []string
+	// EtcdServers of an existing cluster instead of the embedded etcd, and its certificates.
 	EtcdServers                           []string
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
-	AllowExternalIPs                      bool
-	Ready                                 func()
+	// AllowExternalIPs lets Services have spec.externalIPs.
+	AllowExternalIPs bool
+	// Ready is called once, when /readyz says ok.
+	Ready func()
 }
 
-// Server runs the control plane until ctx ends.
-func Server(context.Context, ServerConfig) error {
-	return errors.New("no control plane in this build")
+// Server runs the control plane until ctx ends, and returns when all of it has stopped.
+func Server(ctx context.Context, cfg ServerConfig) error {
+	tune()
+	if err := setFeatures(); err != nil {
+		return err
+	}
+	certificates, err := cfg.certificates()
+	if err != nil {
+		return err
+	}
+	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
+	if err != nil {
+		return err
+	}
+	ca, err := dynamiccertificates.NewStaticCAContent("cluster-ca", certificates.CA())
+	if err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	nodePorts, err := clusterip.ParsePortRange(cfg.NodePorts)
+	if err != nil {
+		return err
+	}
+	store, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+
+	api, err := apiserver.New(ctx, apiserver.Config{
+		Etcd: store.client, SharedEtcd: cfg.shared(),
+		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
+		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
+		Advertise: cfg.Listeners[0].Addr().String(),
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs,
+	})
+	if err != nil {
+		return err
+	}
+	controllers, err := newControllers(api, cfg)
+	if err != nil {
+		return err
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return certificates.Run(ctx) })
+	group.Go(func() error { return store.watch(ctx) })
+	group.Go(func() error { return stopped(ctx, api.Run(ctx)) })
+	group.Go(func() error {
+		select {
+		case <-api.Ready():
+			cfg.Ready()
+			return controllers.run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+// stopped turns an end that nobody asked for into an error, so that everything else ends too.
+func stopped(ctx context.Context, err error) error {
+	if err == nil && ctx.Err() == nil {
+		return errors.New("the API server stopped by itself")
+	}
+	return err
+}
+
+// tune keeps a small heap small: most of it is caches that live forever. GOGC says otherwise.
+func tune() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
+func (cfg ServerConfig) shared() bool { return len(cfg.EtcdServers) > 0 }
+
+// port on which clients in the cluster reach the server: that of the last listener, which is in the
+// server's own namespace.
+func (cfg ServerConfig) port() int32 {
+	last := cfg.Listeners[len(cfg.Listeners)-1].Addr().(*net.TCPAddr)
+	return int32(last.Port)
+}
+
+// certificates makes or renews them, and writes the administrator's kubeconfig.
+func (cfg ServerConfig) certificates() (*pki.Bundle, error) {
+	sans := append([]string{}, cfg.SANs...)
+	for _, addr := range cfg.Advertise {
+		sans = append(sans, addr.String())
+	}
+	for _, r := range cfg.ServiceCIDRs {
+		sans = append(sans, r.Masked().Addr().Next().String())
+	}
+	return pki.Ensure(filepath.Join(cfg.DataDir, "pki"), pki.Config{
+		SANs: sans,
+		Kubeconfig: &pki.KubeconfigFile{
+			Path: filepath.Join(cfg.DataDir, "kubeconfig"), Cluster: cfg.Name, Server: "https://" + reachable(cfg.Listeners[0].Addr()),
+		},
+	})
+}
+
+// reachable is a listener's address as a client on this machine would dial it.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("127.0.0.1", fmt.Sprint(tcp.Port))
+}
+
+// store is the etcd that was asked for.
+type store struct {
+	client *kubernetes.Client
+	member *etcd.Member // nil for an existing cluster
+}
+
+func openStore(ctx context.Context, cfg ServerConfig) (*store, error) {
+	if cfg.shared() {
+		client, err := etcd.Dial(ctx, etcd.DialConfig{
+			Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
+		})
+		return &store{client: client}, err
+	}
+	member, err := etcd.Start(ctx, filepath.Join(cfg.DataDir, "etcd"))
+	if err != nil {
+		return nil, err
+	}
+	return &store{client: member.Client(), member: member}, nil
+}
+
+// watch returns an error when the embedded etcd stops before ctx ends.
+func (s *store) watch(ctx context.Context) error {
+	if s.member == nil {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-s.member.Stopped():
+		if ctx.Err() == nil {
+			return errors.New("the embedded etcd stopped; its log above says why")
+		}
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (s *store) close() {
+	if s.member != nil {
+		s.member.Close()
+		return
+	}
+	_ = s.client.Close()
 }
