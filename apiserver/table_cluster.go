@@ -23,9 +23,9 @@ func certificateRows() []resource.Resource {
 			New:           newOf[certificatesv1.CertificateSigningRequest], NewList: newOf[certificatesv1.CertificateSigningRequestList],
 			Name:     pathSegment,
 			Prepare:  preparing(kinds.PrepareCertificateSigningRequest),
-			Validate: validating(kinds.ValidateCertificateSigningRequest),
-			Fields:   selecting(kinds.CertificateSigningRequestFields),
-			Columns:  columns.CertificateSigningRequest(),
+			Validate: validating(kinds.ValidateCertificateSigningRequest), ValidateStatus: validating(kinds.ValidateCertificateSigningRequest),
+			Fields:  selecting(kinds.CertificateSigningRequestFields),
+			Columns: columns.CertificateSigningRequest(),
 		},
 	}
 }

@@ -32,9 +32,9 @@ func coreRows() []resource.Resource {
 			ClusterScoped: true,
 			New:           newOf[v1.Node], NewList: newOf[v1.NodeList],
 			Default:  defaulting(defaults.Node),
-			Validate: validating(kinds.ValidateNode),
-			Fields:   selecting(kinds.NodeFields),
-			Columns:  columns.Node(),
+			Validate: validating(kinds.ValidateNode), ValidateStatus: validating(kinds.ValidateNode),
+			Fields:  selecting(kinds.NodeFields),
+			Columns: columns.Node(),
 		},
 		{
 			Kind: "Namespace", Plural: "namespaces",

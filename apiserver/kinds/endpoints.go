@@ -144,7 +144,7 @@ func EndpointSliceWarnings(s, _ *discoveryv1.EndpointSlice) (warnings []string) 
 	for i, e := range s.Endpoints {
 		for j, a := range e.Addresses {
 			path := field.NewPath("endpoints").Index(i).Child("addresses").Index(j)
-			warnings = append(warnings, utilvalidation.GetWarningsForIP(path, a)...)
+			warnings = append(warnings, ipWarnings(a, path)...)
 		}
 	}
 	return warnings

@@ -51,12 +51,12 @@ func forbidChange(value, old any, path *field.Path, text string) field.ErrorList
 	return field.ErrorList{field.Forbidden(path, text)}
 }
 
-// oneOf reports a value that is not among those supported.
+// oneOf reports a value that is not among those supported, which the message lists sorted (0.3).
 func oneOf[T ~string](value T, path *field.Path, supported ...T) field.ErrorList {
 	if slices.Contains(supported, value) {
 		return nil
 	}
-	return field.ErrorList{field.NotSupported(path, value, supported)}
+	return field.ErrorList{field.NotSupported(path, value, slices.Sorted(slices.Values(supported)))}
 }
 
 // required is oneOf for a field that must be set.

@@ -65,7 +65,15 @@ func podWarnings(s *v1.PodSpec, path *field.Path) (warnings []string) {
 			warnings = append(warnings, fmt.Sprintf("%s: duplicate ip %q", at, alias.IP))
 		}
 		seen[alias.IP] = true
-		warnings = append(warnings, utilvalidation.GetWarningsForIP(at, alias.IP)...)
+		warnings = append(warnings, ipWarnings(alias.IP, at)...)
 	}
 	return warnings
+}
+
+// ipWarnings warns of odd notation (0.10). What is no address at all is for validation to report.
+func ipWarnings(ip string, path *field.Path) []string {
+	if len(utilvalidation.IsValidIPForLegacyField(path, ip, false, nil)) > 0 {
+		return nil
+	}
+	return utilvalidation.GetWarningsForIP(path, ip)
 }

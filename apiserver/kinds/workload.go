@@ -130,16 +130,17 @@ func ValidateControllerRevision(r, old *appsv1.ControllerRevision) field.ErrorLi
 }
 
 // replicated checks the selector of an apps/v1 kind and its template.
-func replicated(s *metav1.LabelSelector, t *v1.PodTemplateSpec, kind string, path *field.Path) field.ErrorList {
+func replicated(s *metav1.LabelSelector, t *v1.PodTemplateSpec, kind string, path *field.Path) (errs field.ErrorList) {
 	at := path.Child("selector")
-	if s == nil {
-		return field.ErrorList{field.Required(at, "")}
-	}
-	errs := labelSelector(s, at)
-	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+	switch {
+	case s == nil:
+		errs = append(errs, field.Required(at, ""))
+	case len(s.MatchLabels)+len(s.MatchExpressions) == 0:
 		errs = append(errs, field.Invalid(at, s, "empty selector is invalid for "+kind))
+	default:
+		errs = labelSelector(s, at)
 	}
-	selector, err := metav1.LabelSelectorAsSelector(s)
+	selector, err := metav1.LabelSelectorAsSelector(s) // of nil: one that matches nothing
 	if err != nil {
 		return append(errs, field.Invalid(at, s, "invalid label selector"))
 	}
