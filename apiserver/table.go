@@ -12,14 +12,14 @@ import (
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
-// table is every kind that is served beside Service, ServiceCIDR and IPAddress, in the order of
-// `kubectl api-resources`. What tells the kinds apart is written in three packages: defaults
+// table is every kind that is served beside Service, ServiceCIDR and IPAddress, in the order of the
+// groups in `kubectl api-resources`. What tells the kinds apart is written in three packages: defaults
 // (what a client may omit), kinds (rules) and columns (what `kubectl get` prints).
 func table() []resource.Resource {
 	return slices.Concat(
-		coreRows(), coreVolumeRows(), appsRows(), autoscalingRows(), batchRows(), certificateRows(),
-		coordinationRows(), discoveryRows(), eventRows(), networkingRows(), nodeRows(), policyRows(),
-		rbacRows(), schedulingRows(), storageRows(),
+		coreRows(), coreDataRows(), coreSupportRows(), coreVolumeRows(), appsRows(), autoscalingRows(),
+		batchRows(), certificateRows(), coordinationRows(), discoveryRows(), eventRows(), networkingRows(),
+		nodeRows(), policyRows(), rbacRows(), schedulingRows(), storageRows(),
 	)
 }
 

@@ -48,6 +48,11 @@ func coreRows() []resource.Resource {
 			Fields:   selecting(kinds.NamespaceFields),
 			Columns:  columns.Namespace(),
 		},
+	}
+}
+
+func coreDataRows() []resource.Resource {
+	return []resource.Resource{
 		{
 			Kind: "ConfigMap", Plural: "configmaps",
 			Short: []string{"cm"},
@@ -72,6 +77,11 @@ func coreRows() []resource.Resource {
 			NoStatus: true,
 			Columns:  columns.ServiceAccount(),
 		},
+	}
+}
+
+func coreSupportRows() []resource.Resource {
+	return []resource.Resource{
 		{
 			Kind: "Endpoints", Plural: "endpoints",
 			Short: []string{"ep"},
@@ -131,13 +141,11 @@ func coreRows() []resource.Resource {
 	}
 }
 
-// eventRows serves core events a second time under events.k8s.io/v1: one object in etcd, two
-// names for its fields. New is therefore the core type. It takes, in the scheme: core/v1 Event and
-// EventList also registered as events.k8s.io/__internal, eventsv1.Event and EventList registered
-// as events.k8s.io/v1, the conversions kinds.EventToCore and kinds.EventFromCore (and one for the
-// lists), and kinds.RegardingLabel as field label conversion of events.k8s.io/v1; and the REST
-// storage of this row is the very store of core events (prefix /registry/events, encoded as
-// core/v1), so that a write by one name is a watch event under both.
+// eventRows serves core events a second time under events.k8s.io/v1: one object in etcd, two names
+// for its fields. New is therefore the core type, which the scheme knows as the internal version of
+// both groups. The REST storage of this row must be the very store of core events (one prefix,
+// encoded as core/v1), so that a write by one name is a watch event under both, and field
+// selectors by the newer names go through kinds.RegardingLabel.
 func eventRows() []resource.Resource {
 	return []resource.Resource{
 		{

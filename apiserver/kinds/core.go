@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -34,7 +35,7 @@ func ValidateNamespace(n, _ *v1.Namespace) (errs field.ErrorList) {
 	for i, f := range n.Spec.Finalizers {
 		path := field.NewPath("spec", "finalizers").Index(i)
 		name := string(f)
-		errs = append(errs, faults(path, name, utilvalidation.IsQualifiedName(name))...)
+		errs = append(errs, faults(path, name, content.IsLabelKey(name))...)
 		if f != v1.FinalizerKubernetes && !strings.Contains(name, "/") {
 			errs = append(errs, field.Invalid(path, name,
 				"name is neither a standard finalizer name nor is it fully qualified"))
@@ -71,8 +72,8 @@ func ValidateNode(n, old *v1.Node) (errs field.ErrorList) {
 	}
 	for i, t := range n.Spec.Taints {
 		at := field.NewPath("spec", "taints").Index(i)
-		errs = append(errs, faults(at.Child("key"), t.Key, utilvalidation.IsQualifiedName(t.Key))...)
-		errs = append(errs, faults(at.Child("value"), t.Value, utilvalidation.IsValidLabelValue(t.Value))...)
+		errs = append(errs, faults(at.Child("key"), t.Key, content.IsLabelKey(t.Key))...)
+		errs = append(errs, faults(at.Child("value"), t.Value, content.IsLabelValue(t.Value))...)
 		errs = append(errs, required(t.Effect, at.Child("effect"),
 			v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute)...)
 	}
@@ -100,7 +101,7 @@ func ValidateResourceQuota(q, old *v1.ResourceQuota) (errs field.ErrorList) {
 	path := field.NewPath("spec")
 	for _, name := range sorted(stringKeys(q.Spec.Hard)) {
 		amount, at := q.Spec.Hard[v1.ResourceName(name)], path.Child("hard").Key(name)
-		errs = append(errs, faults(at, name, utilvalidation.IsQualifiedName(name))...)
+		errs = append(errs, faults(at, name, content.IsLabelKey(name))...)
 		if amount.Sign() < 0 {
 			errs = append(errs, field.Invalid(at, amount.String(), negative))
 		}

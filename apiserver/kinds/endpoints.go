@@ -5,6 +5,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/sets"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -126,7 +127,7 @@ func slicePorts(ports []discoveryv1.EndpointPort) (errs field.ErrorList) {
 			errs = append(errs, portNumber(*p.Port, at.Child("port"))...)
 		}
 		if p.AppProtocol != nil {
-			errs = append(errs, faults(at.Child("appProtocol"), *p.AppProtocol, utilvalidation.IsQualifiedName(*p.AppProtocol))...)
+			errs = append(errs, faults(at.Child("appProtocol"), *p.AppProtocol, content.IsLabelKey(*p.AppProtocol))...)
 		}
 	}
 	return errs

@@ -3,7 +3,7 @@ package kinds
 import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -77,7 +77,7 @@ func ValidateStorageClass(c, old *storagev1.StorageClass) (errs field.ErrorList)
 	if c.Provisioner == "" {
 		errs = append(errs, field.Required(field.NewPath("provisioner"), ""))
 	} else {
-		errs = append(errs, faults(field.NewPath("provisioner"), c.Provisioner, utilvalidation.IsQualifiedName(c.Provisioner))...)
+		errs = append(errs, faults(field.NewPath("provisioner"), c.Provisioner, content.IsLabelKey(c.Provisioner))...)
 	}
 	if c.ReclaimPolicy != nil {
 		errs = append(errs, oneOf(*c.ReclaimPolicy, field.NewPath("reclaimPolicy"),
