@@ -107,8 +107,9 @@ func coreSupportRows() []resource.Resource {
 			Short: []string{"limits"},
 			New:   newOf[v1.LimitRange], NewList: newOf[v1.LimitRangeList],
 			NoStatus: true, CreateOnUpdate: true,
-			Default: defaulting(defaults.LimitRange),
-			Columns: columns.LimitRange(),
+			Default:  defaulting(defaults.LimitRange),
+			Validate: validating(kinds.ValidateLimitRange),
+			Columns:  columns.LimitRange(),
 		},
 		{
 			Kind: "ResourceQuota", Plural: "resourcequotas",

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -13,6 +15,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/request"
 )
@@ -36,12 +39,48 @@ func PrepareCertificateSigningRequest(ctx context.Context, r, old *certificatesv
 	}
 }
 
-// PrepareApproval is for the approval subresource: conditions come from the request, all else
-// stays. The conditions about signing cannot be taken away or given here.
+// PrepareApproval is for the approval subresource: it takes the conditions Approved and Denied from
+// the request, with the time if they bring none, and leaves all else, Failed included.
 func PrepareApproval(_ context.Context, r, old *certificatesv1.CertificateSigningRequest) {
-	conditions := r.Status.Conditions
-	r.Spec, r.Status = old.Spec, old.Status
-	r.Status.Conditions = conditions
+	answers := r.Status.Conditions
+	r.Spec, r.Status = old.Spec, *old.Status.DeepCopy()
+	r.Status.Conditions = slices.DeleteFunc(r.Status.Conditions, isAnswer)
+	for _, c := range answers {
+		if !isAnswer(c) {
+			continue
+		}
+		now := metav1.Now()
+		if c.LastUpdateTime.IsZero() {
+			c.LastUpdateTime = now
+		}
+		if c.LastTransitionTime.IsZero() {
+			c.LastTransitionTime = now
+		}
+		r.Status.Conditions = append(r.Status.Conditions, c)
+	}
+}
+
+func isAnswer(c certificatesv1.CertificateSigningRequestCondition) bool {
+	return c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied
+}
+
+// ValidateApproval is for the approval subresource: an answer stays, and is not both.
+func ValidateApproval(r, old *certificatesv1.CertificateSigningRequest) field.ErrorList {
+	path, errs := field.NewPath("status", "conditions"), ValidateCertificateSigningRequest(r, old)
+	has := map[certificatesv1.RequestConditionType]bool{}
+	for _, c := range r.Status.Conditions {
+		has[c.Type] = true
+	}
+	if has[certificatesv1.CertificateApproved] && has[certificatesv1.CertificateDenied] {
+		errs = append(errs, field.Invalid(path, certificatesv1.CertificateDenied,
+			"Approved and Denied conditions are mutually exclusive"))
+	}
+	for _, c := range old.Status.Conditions {
+		if isAnswer(c) && !has[c.Type] {
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not remove a condition of type %q", c.Type)))
+		}
+	}
+	return errs
 }
 
 // ValidateCertificateSigningRequest checks that a request parses and says what it is for. A

@@ -2,6 +2,7 @@ package kinds
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -125,4 +126,36 @@ func stringKeys(list v1.ResourceList) map[string]struct{} {
 		keys[string(name)] = struct{}{}
 	}
 	return keys
+}
+
+// ValidateLimitRange checks that each type is limited once, and that bounds and defaults of each
+// resource are in order: min ≤ default request ≤ default ≤ max.
+func ValidateLimitRange(l, _ *v1.LimitRange) (errs field.ErrorList) {
+	seen := map[v1.LimitType]bool{}
+	for i, item := range l.Spec.Limits {
+		path := field.NewPath("spec", "limits").Index(i)
+		switch {
+		case item.Type == "":
+			errs = append(errs, field.Required(path.Child("type"), ""))
+		case seen[item.Type]:
+			errs = append(errs, field.Duplicate(path.Child("type"), item.Type))
+		}
+		seen[item.Type] = true
+		ordered := func(low, high v1.ResourceList, name, lowText, highText string) {
+			for _, key := range sorted(stringKeys(low)) {
+				small := low[v1.ResourceName(key)]
+				big, ok := high[v1.ResourceName(key)]
+				if ok && small.Cmp(big) > 0 {
+					errs = append(errs, field.Invalid(path.Child(name).Key(key), small.String(),
+						fmt.Sprintf("%s value %s is greater than %s value %s", lowText, small.String(), highText, big.String())))
+				}
+			}
+		}
+		ordered(item.Min, item.Max, "min", "min", "max")
+		ordered(item.Min, item.DefaultRequest, "defaultRequest", "min", "default request")
+		ordered(item.DefaultRequest, item.Max, "defaultRequest", "default request", "max")
+		ordered(item.DefaultRequest, item.Default, "defaultRequest", "default request", "default limit")
+		ordered(item.Default, item.Max, "default", "default", "max")
+	}
+	return errs
 }

@@ -158,4 +158,17 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 	if approved.Spec.SignerName != r.Spec.SignerName || approved.Status.Certificate != nil || len(approved.Status.Conditions) != 1 {
 		t.Errorf("got %+v", approved)
 	}
+	if errs := ValidateApproval(approved, r); len(errs) > 0 {
+		t.Error(errs)
+	}
+
+	denied := approved.DeepCopy()
+	denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{
+		{Type: certificatesv1.CertificateDenied, Status: v1.ConditionTrue},
+		{Type: certificatesv1.CertificateFailed, Status: v1.ConditionTrue}, // the signer's to say
+	}
+	PrepareApproval(ctx, denied, approved)
+	if errs := ValidateApproval(denied, approved); len(denied.Status.Conditions) != 1 || len(errs) != 1 {
+		t.Errorf("got %+v: %v", denied.Status, errs)
+	}
 }
