@@ -26,7 +26,7 @@ func table() []resource.Resource {
 // all is the category of `kubectl get all`.
 var all = []string{"all"}
 
-// newOf returns an empty object: newOf[v1.Pod] is a func that returns &v1.Pod{}.
+// newOf returns an empty object: newOf[corev1.Pod] is a func that returns &corev1.Pod{}.
 func newOf[T any, P interface {
 	*T
 	runtime.Object

@@ -1,7 +1,7 @@
 package apiserver
 
 import (
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -16,7 +16,7 @@ func coreRows() []resource.Resource {
 		{
 			Kind: "Pod", Plural: "pods",
 			Short: []string{"po"}, Categories: all,
-			New: newOf[v1.Pod], NewList: newOf[v1.PodList],
+			New: newOf[corev1.Pod], NewList: newOf[corev1.PodList],
 			Generation:     true,
 			Default:        defaulting(defaults.Pod),
 			Prepare:        preparing(kinds.PreparePod),
@@ -30,7 +30,7 @@ func coreRows() []resource.Resource {
 			Kind: "Node", Plural: "nodes",
 			Short:         []string{"no"},
 			ClusterScoped: true,
-			New:           newOf[v1.Node], NewList: newOf[v1.NodeList],
+			New:           newOf[corev1.Node], NewList: newOf[corev1.NodeList],
 			Default:  defaulting(defaults.Node),
 			Validate: validating(kinds.ValidateNode), ValidateStatus: validating(kinds.ValidateNode),
 			Fields:  selecting(kinds.NodeFields),
@@ -40,7 +40,7 @@ func coreRows() []resource.Resource {
 			Kind: "Namespace", Plural: "namespaces",
 			Short:         []string{"ns"},
 			ClusterScoped: true,
-			New:           newOf[v1.Namespace], NewList: newOf[v1.NamespaceList],
+			New:           newOf[corev1.Namespace], NewList: newOf[corev1.NamespaceList],
 			Name:     validation.NameIsDNSLabel,
 			Default:  defaulting(defaults.Namespace),
 			Prepare:  preparing(kinds.PrepareNamespace),
@@ -56,14 +56,14 @@ func coreDataRows() []resource.Resource {
 		{
 			Kind: "ConfigMap", Plural: "configmaps",
 			Short: []string{"cm"},
-			New:   newOf[v1.ConfigMap], NewList: newOf[v1.ConfigMapList],
+			New:   newOf[corev1.ConfigMap], NewList: newOf[corev1.ConfigMapList],
 			NoStatus: true,
 			Validate: validating(kinds.ValidateConfigMap),
 			Columns:  columns.ConfigMap(),
 		},
 		{
 			Kind: "Secret", Plural: "secrets",
-			New: newOf[v1.Secret], NewList: newOf[v1.SecretList],
+			New: newOf[corev1.Secret], NewList: newOf[corev1.SecretList],
 			NoStatus: true,
 			Default:  defaulting(defaults.Secret),
 			Validate: validating(kinds.ValidateSecret),
@@ -73,7 +73,7 @@ func coreDataRows() []resource.Resource {
 		{
 			Kind: "ServiceAccount", Plural: "serviceaccounts",
 			Short: []string{"sa"},
-			New:   newOf[v1.ServiceAccount], NewList: newOf[v1.ServiceAccountList],
+			New:   newOf[corev1.ServiceAccount], NewList: newOf[corev1.ServiceAccountList],
 			NoStatus: true,
 			Columns:  columns.ServiceAccount(),
 		},
@@ -85,7 +85,7 @@ func coreSupportRows() []resource.Resource {
 		{
 			Kind: "Endpoints", Plural: "endpoints",
 			Short: []string{"ep"},
-			New:   newOf[v1.Endpoints], NewList: newOf[v1.EndpointsList],
+			New:   newOf[corev1.Endpoints], NewList: newOf[corev1.EndpointsList], //nolint:staticcheck // served as long as upstream serves it
 			NoStatus: true, CreateOnUpdate: true,
 			Default:  defaulting(defaults.Endpoints),
 			Validate: validating(kinds.ValidateEndpoints),
@@ -95,7 +95,7 @@ func coreSupportRows() []resource.Resource {
 		{
 			Kind: "Event", Plural: "events",
 			Short: []string{"ev"},
-			New:   newOf[v1.Event], NewList: newOf[v1.EventList],
+			New:   newOf[corev1.Event], NewList: newOf[corev1.EventList],
 			NoStatus: true, CreateOnUpdate: true,
 			TTL: eventTTL, NoCache: true,
 			Validate: validating(kinds.ValidateEvent),
@@ -105,7 +105,7 @@ func coreSupportRows() []resource.Resource {
 		{
 			Kind: "LimitRange", Plural: "limitranges",
 			Short: []string{"limits"},
-			New:   newOf[v1.LimitRange], NewList: newOf[v1.LimitRangeList],
+			New:   newOf[corev1.LimitRange], NewList: newOf[corev1.LimitRangeList],
 			NoStatus: true, CreateOnUpdate: true,
 			Default:  defaulting(defaults.LimitRange),
 			Validate: validating(kinds.ValidateLimitRange),
@@ -114,13 +114,13 @@ func coreSupportRows() []resource.Resource {
 		{
 			Kind: "ResourceQuota", Plural: "resourcequotas",
 			Short: []string{"quota"},
-			New:   newOf[v1.ResourceQuota], NewList: newOf[v1.ResourceQuotaList],
+			New:   newOf[corev1.ResourceQuota], NewList: newOf[corev1.ResourceQuotaList],
 			Validate: validating(kinds.ValidateResourceQuota),
 			Columns:  columns.ResourceQuota(),
 		},
 		{
 			Kind: "PodTemplate", Plural: "podtemplates",
-			New: newOf[v1.PodTemplate], NewList: newOf[v1.PodTemplateList],
+			New: newOf[corev1.PodTemplate], NewList: newOf[corev1.PodTemplateList],
 			Generation: true, NoStatus: true,
 			Default:  defaulting(defaults.PodTemplate),
 			Validate: validating(kinds.ValidatePodTemplate),
@@ -130,7 +130,7 @@ func coreSupportRows() []resource.Resource {
 		{
 			Kind: "ReplicationController", Plural: "replicationcontrollers",
 			Short: []string{"rc"}, Categories: all,
-			New: newOf[v1.ReplicationController], NewList: newOf[v1.ReplicationControllerList],
+			New: newOf[corev1.ReplicationController], NewList: newOf[corev1.ReplicationControllerList],
 			Generation: true,
 			Scale:      kinds.ReplicationControllerScale(),
 			Default:    defaulting(defaults.ReplicationController),
@@ -152,7 +152,7 @@ func eventRows() []resource.Resource {
 		{
 			Group: "events.k8s.io", Kind: "Event", Plural: "events",
 			Short: []string{"ev"},
-			New:   newOf[v1.Event], NewList: newOf[v1.EventList],
+			New:   newOf[corev1.Event], NewList: newOf[corev1.EventList],
 			NoStatus: true, CreateOnUpdate: true,
 			TTL: eventTTL, NoCache: true,
 			Validate: validating(kinds.ValidateEvent),

@@ -1,7 +1,7 @@
 package apiserver
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,10 +58,10 @@ func TestTable(t *testing.T) {
 func exercise(t *testing.T, r *resource.Resource) {
 	t.Helper()
 	obj := r.New()
-	_ = write(r, obj, nil)
-	_ = write(r, obj.DeepCopyObject(), obj)
+	_ = write(t, r, obj, nil)
+	_ = write(t, r, obj.DeepCopyObject(), obj)
 	if r.ValidateStatus != nil {
-		r.ValidateStatus(context.Background(), obj, obj)
+		r.ValidateStatus(t.Context(), obj, obj)
 	}
 	if r.Fields != nil {
 		r.Fields(obj)
@@ -82,8 +82,9 @@ func exercise(t *testing.T, r *resource.Resource) {
 }
 
 // write is what the store does with a row, in its order, and renders the answers.
-func write(r *resource.Resource, obj, old runtime.Object) (answers []string) {
-	ctx := request.WithUser(context.Background(), &user.DefaultInfo{Name: "alice", Groups: []string{"dev"}})
+func write(t *testing.T, r *resource.Resource, obj, old runtime.Object) (answers []string) {
+	t.Helper()
+	ctx := request.WithUser(t.Context(), &user.DefaultInfo{Name: "alice", Groups: []string{"dev"}})
 	if r.Default != nil {
 		r.Default(obj)
 	}
@@ -137,7 +138,7 @@ func TestRules(t *testing.T) {
 					old = first.DeepCopyObject()
 				}
 				fmt.Fprintf(&got, "%s:\n", title)
-				answers := write(row, obj, old)
+				answers := write(t, row, obj, old)
 				if len(answers) == 0 {
 					answers = []string{"ok"}
 				}
@@ -180,7 +181,7 @@ func documents(t *testing.T, file string) (objects []runtime.Object) {
 	reader := yaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(string(text))))
 	for buffer := make([]byte, len(text)+1); ; {
 		n, err := reader.Read(buffer)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return objects
 		}
 		if err != nil {
@@ -198,8 +199,8 @@ func documents(t *testing.T, file string) (objects []runtime.Object) {
 func TestSize(t *testing.T) {
 	for size, want := range map[int]string{1 << 20: "[]", 1<<20 + 1: "Too long: may not be more than 1048576 bytes"} {
 		value := strings.Repeat("x", size)
-		config := kinds.ValidateConfigMap(&v1.ConfigMap{Data: map[string]string{"a": value}}, nil)
-		secret := kinds.ValidateSecret(&v1.Secret{Data: map[string][]byte{"a": []byte(value)}}, nil)
+		config := kinds.ValidateConfigMap(&corev1.ConfigMap{Data: map[string]string{"a": value}}, nil)
+		secret := kinds.ValidateSecret(&corev1.Secret{Data: map[string][]byte{"a": []byte(value)}}, nil)
 		for _, errs := range []field.ErrorList{config, secret} {
 			if got := fmt.Sprint(errs); !strings.Contains(got, want) {
 				t.Errorf("%d bytes: %s", size, got)
@@ -216,7 +217,7 @@ func TestRegardingLabel(t *testing.T) {
 		if got := kinds.RegardingLabel(label); got != want {
 			t.Errorf("%s: %s", label, got)
 		}
-		if _, ok := kinds.EventFields(&v1.Event{})[want]; !ok {
+		if _, ok := kinds.EventFields(&corev1.Event{})[want]; !ok {
 			t.Errorf("no field %s", want)
 		}
 	}

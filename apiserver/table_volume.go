@@ -1,7 +1,7 @@
 package apiserver
 
 import (
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/duetk8s/duet/apiserver/columns"
@@ -16,7 +16,7 @@ func coreVolumeRows() []resource.Resource {
 			Kind: "PersistentVolume", Plural: "persistentvolumes",
 			Short:         []string{"pv"},
 			ClusterScoped: true,
-			New:           newOf[v1.PersistentVolume], NewList: newOf[v1.PersistentVolumeList],
+			New:           newOf[corev1.PersistentVolume], NewList: newOf[corev1.PersistentVolumeList],
 			Default:  defaulting(defaults.PersistentVolume),
 			Validate: validating(kinds.ValidatePersistentVolume),
 			Fields:   selecting(kinds.PersistentVolumeFields),
@@ -25,7 +25,7 @@ func coreVolumeRows() []resource.Resource {
 		{
 			Kind: "PersistentVolumeClaim", Plural: "persistentvolumeclaims",
 			Short: []string{"pvc"},
-			New:   newOf[v1.PersistentVolumeClaim], NewList: newOf[v1.PersistentVolumeClaimList],
+			New:   newOf[corev1.PersistentVolumeClaim], NewList: newOf[corev1.PersistentVolumeClaimList],
 			Default:  defaulting(defaults.PersistentVolumeClaim),
 			Validate: validating(kinds.ValidatePersistentVolumeClaim),
 			Columns:  columns.PersistentVolumeClaim(),

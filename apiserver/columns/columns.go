@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -133,7 +133,7 @@ func firstFew(items []string, n int, separator string) string {
 }
 
 // containers returns the CONTAINERS and IMAGES cells of a Pod template.
-func containers(spec *v1.PodSpec) (names, images string) {
+func containers(spec *corev1.PodSpec) (names, images string) {
 	var n, i []string
 	for _, c := range spec.Containers {
 		n, i = append(n, c.Name), append(i, c.Image)
@@ -142,16 +142,16 @@ func containers(spec *v1.PodSpec) (names, images string) {
 }
 
 // accessModes is the short form of volume access modes, each once and in a fixed order, "RWO,RWX".
-func accessModes(modes []v1.PersistentVolumeAccessMode) string {
+func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 	var short []string
 	for _, m := range []struct {
-		mode v1.PersistentVolumeAccessMode
+		mode corev1.PersistentVolumeAccessMode
 		text string
 	}{
-		{v1.ReadWriteOnce, "RWO"},
-		{v1.ReadOnlyMany, "ROX"},
-		{v1.ReadWriteMany, "RWX"},
-		{v1.ReadWriteOncePod, "RWOP"},
+		{corev1.ReadWriteOnce, "RWO"},
+		{corev1.ReadOnlyMany, "ROX"},
+		{corev1.ReadWriteMany, "RWX"},
+		{corev1.ReadWriteOncePod, "RWOP"},
 	} {
 		if slices.Contains(modes, m.mode) {
 			short = append(short, m.text)

@@ -2,6 +2,7 @@ package columns
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -116,7 +117,7 @@ func decode(t *testing.T, file string) []runtime.Object {
 	for documents := yaml.NewDocumentDecoder(f); ; {
 		text := make([]byte, 1<<20)
 		n, err := documents.Read(text)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return objects
 		}
 		if err != nil {

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -18,11 +18,11 @@ func Node() *resource.Columns {
 	return table(
 		defs(text("Status"), text("Roles"), ageColumn(), text("Version"), wide("Internal-IP"),
 			wide("External-IP"), wide("OS-Image"), wide("Kernel-Version"), wide("Container-Runtime")),
-		func(n *v1.Node) []any {
+		func(n *corev1.Node) []any {
 			info := n.Status.NodeInfo
 			return []any{
 				n.Name, nodeStatus(n), nodeRoles(n), age(&n.ObjectMeta), info.KubeletVersion,
-				nodeAddress(n, v1.NodeInternalIP), nodeAddress(n, v1.NodeExternalIP),
+				nodeAddress(n, corev1.NodeInternalIP), nodeAddress(n, corev1.NodeExternalIP),
 				or(info.OSImage, unknown), or(info.KernelVersion, unknown), or(info.ContainerRuntimeVersion, unknown),
 			}
 		})
@@ -30,13 +30,13 @@ func Node() *resource.Columns {
 
 // nodeStatus is "Ready", "NotReady" (also when Ready is Unknown) or "Unknown" without any
 // condition, and "Ready,SchedulingDisabled" when cordoned.
-func nodeStatus(n *v1.Node) string {
+func nodeStatus(n *corev1.Node) string {
 	status := "Unknown"
 	for _, c := range n.Status.Conditions {
-		if c.Type != v1.NodeReady {
+		if c.Type != corev1.NodeReady {
 			continue
 		}
-		if status = "NotReady"; c.Status == v1.ConditionTrue {
+		if status = "NotReady"; c.Status == corev1.ConditionTrue {
 			status = "Ready"
 		}
 	}
@@ -47,7 +47,7 @@ func nodeStatus(n *v1.Node) string {
 }
 
 // nodeRoles reads the labels node-role.kubernetes.io/ROLE and kubernetes.io/role=ROLE.
-func nodeRoles(n *v1.Node) string {
+func nodeRoles(n *corev1.Node) string {
 	roles := sets.New[string]()
 	for key, value := range n.Labels {
 		if role, ok := strings.CutPrefix(key, "node-role.kubernetes.io/"); ok && role != "" {
@@ -60,7 +60,7 @@ func nodeRoles(n *v1.Node) string {
 	return or(strings.Join(sets.List(roles), ","), none)
 }
 
-func nodeAddress(n *v1.Node, kind v1.NodeAddressType) string {
+func nodeAddress(n *corev1.Node, kind corev1.NodeAddressType) string {
 	for _, a := range n.Status.Addresses {
 		if a.Type == kind {
 			return a.Address
@@ -71,21 +71,21 @@ func nodeAddress(n *v1.Node, kind v1.NodeAddressType) string {
 
 // Namespace prints NAME STATUS AGE.
 func Namespace() *resource.Columns {
-	return table(defs(text("Status"), ageColumn()), func(n *v1.Namespace) []any {
+	return table(defs(text("Status"), ageColumn()), func(n *corev1.Namespace) []any {
 		return []any{n.Name, string(n.Status.Phase), age(&n.ObjectMeta)}
 	})
 }
 
 // ConfigMap prints NAME DATA AGE; DATA counts binary entries too.
 func ConfigMap() *resource.Columns {
-	return table(defs(text("Data"), ageColumn()), func(c *v1.ConfigMap) []any {
+	return table(defs(text("Data"), ageColumn()), func(c *corev1.ConfigMap) []any {
 		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), age(&c.ObjectMeta)}
 	})
 }
 
 // Secret prints NAME TYPE DATA AGE.
 func Secret() *resource.Columns {
-	return table(defs(text("Type"), text("Data"), ageColumn()), func(s *v1.Secret) []any {
+	return table(defs(text("Type"), text("Data"), ageColumn()), func(s *corev1.Secret) []any {
 		return []any{s.Name, string(s.Type), int64(len(s.Data)), age(&s.ObjectMeta)}
 	})
 }
@@ -93,19 +93,19 @@ func Secret() *resource.Columns {
 // ServiceAccount prints NAME AGE. Until 1.34 there was a column SECRETS between them, which had
 // been 0 everywhere since 1.24 (kubernetes/kubernetes#117160).
 func ServiceAccount() *resource.Columns {
-	return table(defs(ageColumn()), func(s *v1.ServiceAccount) []any {
+	return table(defs(ageColumn()), func(s *corev1.ServiceAccount) []any {
 		return []any{s.Name, age(&s.ObjectMeta)}
 	})
 }
 
 // Endpoints prints NAME ENDPOINTS AGE: ready addresses only, "10.244.1.5:80,[fd00::5]:80".
 func Endpoints() *resource.Columns {
-	return table(defs(text("Endpoints"), ageColumn()), func(e *v1.Endpoints) []any {
+	return table(defs(text("Endpoints"), ageColumn()), func(e *corev1.Endpoints) []any { //nolint:staticcheck // served as long as upstream serves it
 		return []any{e.Name, endpointList(e), age(&e.ObjectMeta)}
 	})
 }
 
-func endpointList(e *v1.Endpoints) string {
+func endpointList(e *corev1.Endpoints) string { //nolint:staticcheck // served as long as upstream serves it
 	if len(e.Subsets) == 0 {
 		return none
 	}
@@ -138,7 +138,7 @@ func Event() *resource.Columns {
 	}, eventRow)
 }
 
-func eventRow(e *v1.Event) []any {
+func eventRow(e *corev1.Event) []any {
 	first := since(e.FirstTimestamp.Time)
 	if e.FirstTimestamp.IsZero() {
 		first = since(e.EventTime.Time)
@@ -171,7 +171,7 @@ func LimitRange() *resource.Columns { return Default() }
 // ResourceQuota prints NAME REQUEST LIMIT AGE, "requests.cpu: 500m/1, pods: 1/4" and the same for
 // keys that begin with limits.
 func ResourceQuota() *resource.Columns {
-	return table(defs(text("Request"), text("Limit"), ageColumn()), func(q *v1.ResourceQuota) []any {
+	return table(defs(text("Request"), text("Limit"), ageColumn()), func(q *corev1.ResourceQuota) []any {
 		var requests, limits []string
 		for _, name := range sets.List(sets.KeySet(q.Status.Hard)) {
 			used, hard := q.Status.Used[name], q.Status.Hard[name]

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -17,7 +17,7 @@ func Pod() *resource.Columns {
 	return table(
 		defs(text("Ready"), text("Status"), text("Restarts"), ageColumn(),
 			wide("IP"), wide("Node"), wide("Nominated Node"), wide("Readiness Gates")),
-		func(p *v1.Pod) []any {
+		func(p *corev1.Pod) []any {
 			s := summarise(p)
 			ip := none
 			if len(p.Status.PodIPs) > 0 {
@@ -41,16 +41,16 @@ type podSummary struct {
 // summarise decides STATUS. Later rules win over earlier ones: phase, status.reason, scheduling
 // gates, the first init container that is not done, the regular containers (first one last, so
 // that it wins), deletion.
-func summarise(p *v1.Pod) podSummary {
+func summarise(p *corev1.Pod) podSummary {
 	s := podSummary{total: len(p.Spec.Containers), status: string(p.Status.Phase)}
 	s.status = or(p.Status.Reason, s.status)
 	for _, c := range p.Status.Conditions {
-		if c.Type == v1.PodScheduled && c.Reason == v1.PodReasonSchedulingGated {
-			s.status = v1.PodReasonSchedulingGated
+		if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated {
+			s.status = corev1.PodReasonSchedulingGated
 		}
 	}
 	sidecars, initializing := s.initContainers(p)
-	if !initializing || conditionTrue(p, v1.PodInitialized) {
+	if !initializing || conditionTrue(p, corev1.PodInitialized) {
 		// From here on restarts of init containers that ran once no longer count.
 		s.restarts, s.lastRestart = sidecars.restarts, sidecars.lastRestart
 		s.regularContainers(p)
@@ -58,8 +58,8 @@ func summarise(p *v1.Pod) podSummary {
 	switch {
 	case p.DeletionTimestamp == nil:
 	case p.Status.Reason == "NodeLost":
-		s.status = string(v1.PodUnknown)
-	case p.Status.Phase != v1.PodFailed && p.Status.Phase != v1.PodSucceeded:
+		s.status = string(corev1.PodUnknown)
+	case p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded:
 		s.status = "Terminating"
 	}
 	return s
@@ -67,10 +67,10 @@ func summarise(p *v1.Pod) podSummary {
 
 // initContainers accounts for init containers up to the first that is not done, and reports
 // whether there is one. Restartable ones (sidecars) count as containers of their own.
-func (s *podSummary) initContainers(p *v1.Pod) (sidecars podSummary, initializing bool) {
+func (s *podSummary) initContainers(p *corev1.Pod) (sidecars podSummary, initializing bool) {
 	restartable := map[string]bool{}
 	for _, c := range p.Spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			restartable[c.Name] = true
 			s.total++
 		}
@@ -101,7 +101,7 @@ func (s *podSummary) initContainers(p *v1.Pod) (sidecars podSummary, initializin
 	return sidecars, false
 }
 
-func (s *podSummary) regularContainers(p *v1.Pod) {
+func (s *podSummary) regularContainers(p *corev1.Pod) {
 	running := false
 	for _, c := range slices.Backward(p.Status.ContainerStatuses) {
 		s.restarted(c)
@@ -118,13 +118,13 @@ func (s *podSummary) regularContainers(p *v1.Pod) {
 	// One container finished while others go on: the Pod is not completed.
 	if s.status == "Completed" && running {
 		s.status = "NotReady"
-		if conditionTrue(p, v1.PodReady) {
-			s.status = string(v1.PodRunning)
+		if conditionTrue(p, corev1.PodReady) {
+			s.status = string(corev1.PodRunning)
 		}
 	}
 }
 
-func (s *podSummary) restarted(c v1.ContainerStatus) {
+func (s *podSummary) restarted(c corev1.ContainerStatus) {
 	s.restarts += int(c.RestartCount)
 	if t := c.LastTerminationState.Terminated; t != nil && s.lastRestart.Before(&t.FinishedAt) {
 		s.lastRestart = t.FinishedAt
@@ -140,21 +140,21 @@ func (s *podSummary) restartsCell() string {
 }
 
 // exit names an end without a reason, "Signal:9" or "ExitCode:1".
-func exit(t *v1.ContainerStateTerminated) string {
+func exit(t *corev1.ContainerStateTerminated) string {
 	if t.Signal != 0 {
 		return fmt.Sprintf("Signal:%d", t.Signal)
 	}
 	return fmt.Sprintf("ExitCode:%d", t.ExitCode)
 }
 
-func conditionTrue(p *v1.Pod, kind v1.PodConditionType) bool {
-	return slices.ContainsFunc(p.Status.Conditions, func(c v1.PodCondition) bool {
-		return c.Type == kind && c.Status == v1.ConditionTrue
+func conditionTrue(p *corev1.Pod, kind corev1.PodConditionType) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == kind && c.Status == corev1.ConditionTrue
 	})
 }
 
 // readinessGates is "1/2": gates that are true out of those asked for.
-func readinessGates(p *v1.Pod) string {
+func readinessGates(p *corev1.Pod) string {
 	if len(p.Spec.ReadinessGates) == 0 {
 		return none
 	}
@@ -171,7 +171,7 @@ func readinessGates(p *v1.Pod) string {
 func PodTemplate() *resource.Columns {
 	return table(
 		defs(text("Containers"), text("Images"), text("Pod Labels")),
-		func(t *v1.PodTemplate) []any {
+		func(t *corev1.PodTemplate) []any {
 			names, images := containers(&t.Template.Spec)
 			return []any{t.Name, names, images, labels.FormatLabels(t.Template.Labels)}
 		})

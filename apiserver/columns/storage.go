@@ -3,7 +3,7 @@ package columns
 import (
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
 	"github.com/duetk8s/duet/apiserver/resource"
@@ -15,7 +15,7 @@ func PersistentVolume() *resource.Columns {
 	return table(
 		defs(text("Capacity"), text("Access Modes"), text("Reclaim Policy"), text("Status"), text("Claim"),
 			text("StorageClass"), text("VolumeAttributesClass"), text("Reason"), ageColumn(), wide("VolumeMode")),
-		func(v *v1.PersistentVolume) []any {
+		func(v *corev1.PersistentVolume) []any {
 			claim := ""
 			if ref := v.Spec.ClaimRef; ref != nil {
 				claim = ref.Namespace + "/" + ref.Name
@@ -27,7 +27,7 @@ func PersistentVolume() *resource.Columns {
 			return []any{
 				v.Name, capacity(v.Spec.Capacity), accessModes(v.Spec.AccessModes),
 				string(v.Spec.PersistentVolumeReclaimPolicy), phase, claim,
-				or(v.Annotations[v1.BetaStorageClassAnnotation], v.Spec.StorageClassName),
+				or(v.Annotations[corev1.BetaStorageClassAnnotation], v.Spec.StorageClassName),
 				orDeref(v.Spec.VolumeAttributesClassName, unset), v.Status.Reason, age(&v.ObjectMeta),
 				orDeref(v.Spec.VolumeMode, unset),
 			}
@@ -40,7 +40,7 @@ func PersistentVolumeClaim() *resource.Columns {
 	return table(
 		defs(text("Status"), text("Volume"), text("Capacity"), text("Access Modes"), text("StorageClass"),
 			text("VolumeAttributesClass"), ageColumn(), wide("VolumeMode")),
-		func(c *v1.PersistentVolumeClaim) []any {
+		func(c *corev1.PersistentVolumeClaim) []any {
 			phase := string(c.Status.Phase)
 			if c.DeletionTimestamp != nil {
 				phase = "Terminating"
@@ -51,15 +51,15 @@ func PersistentVolumeClaim() *resource.Columns {
 			}
 			return []any{
 				c.Name, phase, c.Spec.VolumeName, size, modes,
-				or(c.Annotations[v1.BetaStorageClassAnnotation], orDeref(c.Spec.StorageClassName, "")),
+				or(c.Annotations[corev1.BetaStorageClassAnnotation], orDeref(c.Spec.StorageClassName, "")),
 				orDeref(c.Spec.VolumeAttributesClassName, unset), age(&c.ObjectMeta),
 				orDeref(c.Spec.VolumeMode, unset),
 			}
 		})
 }
 
-func capacity(list v1.ResourceList) string {
-	size := list[v1.ResourceStorage]
+func capacity(list corev1.ResourceList) string {
+	size := list[corev1.ResourceStorage]
 	return size.String()
 }
 
@@ -76,7 +76,7 @@ func StorageClass() *resource.Columns {
 				name += " (default)"
 			}
 			return []any{
-				name, c.Provisioner, orDeref(c.ReclaimPolicy, string(v1.PersistentVolumeReclaimDelete)),
+				name, c.Provisioner, orDeref(c.ReclaimPolicy, string(corev1.PersistentVolumeReclaimDelete)),
 				orDeref(c.VolumeBindingMode, string(storagev1.VolumeBindingImmediate)),
 				deref(c.AllowVolumeExpansion), age(&c.ObjectMeta),
 			}

@@ -7,7 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -53,7 +53,7 @@ func ReplicaSet() *resource.Columns {
 // ReplicationController prints what ReplicaSet prints.
 func ReplicationController() *resource.Columns {
 	columns := append(defs(number("Desired"), number("Current"), number("Ready"), ageColumn()), template()...)
-	return table(columns, func(r *v1.ReplicationController) []any {
+	return table(columns, func(r *corev1.ReplicationController) []any {
 		var names, images string
 		if r.Spec.Template != nil {
 			names, images = containers(&r.Spec.Template.Spec)
@@ -121,7 +121,7 @@ func Job() *resource.Columns {
 func jobStatus(j *batchv1.Job) string {
 	is := func(kind batchv1.JobConditionType) bool {
 		return slices.ContainsFunc(j.Status.Conditions, func(c batchv1.JobCondition) bool {
-			return c.Type == kind && c.Status == v1.ConditionTrue
+			return c.Type == kind && c.Status == corev1.ConditionTrue
 		})
 	}
 	switch {

@@ -7,7 +7,7 @@
 package defaults
 
 import (
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -27,7 +27,7 @@ func point[T any](field **T, value T) {
 }
 
 // milli rounds quantities up to the thousandth, the finest the API keeps.
-func milli(list v1.ResourceList) {
+func milli(list corev1.ResourceList) {
 	for name, q := range list {
 		q.RoundUp(resource.Milli)
 		list[name] = q

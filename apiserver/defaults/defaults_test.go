@@ -10,7 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -84,25 +84,25 @@ func compare(t *testing.T, golden string, got []byte) {
 func apply(t *testing.T, obj runtime.Object) {
 	t.Helper()
 	switch o := obj.(type) {
-	case *v1.Pod:
+	case *corev1.Pod:
 		Pod(o)
-	case *v1.PodTemplate:
+	case *corev1.PodTemplate:
 		PodTemplate(o)
-	case *v1.Namespace:
+	case *corev1.Namespace:
 		Namespace(o)
-	case *v1.Secret:
+	case *corev1.Secret:
 		Secret(o)
-	case *v1.Node:
+	case *corev1.Node:
 		Node(o)
-	case *v1.Endpoints:
+	case *corev1.Endpoints: //nolint:staticcheck // served as long as upstream serves it
 		Endpoints(o)
-	case *v1.LimitRange:
+	case *corev1.LimitRange:
 		LimitRange(o)
-	case *v1.ReplicationController:
+	case *corev1.ReplicationController:
 		ReplicationController(o)
-	case *v1.PersistentVolume:
+	case *corev1.PersistentVolume:
 		PersistentVolume(o)
-	case *v1.PersistentVolumeClaim:
+	case *corev1.PersistentVolumeClaim:
 		PersistentVolumeClaim(o)
 	case *appsv1.Deployment:
 		Deployment(o)

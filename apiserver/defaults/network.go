@@ -1,7 +1,7 @@
 package defaults
 
 import (
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,7 +12,7 @@ import (
 func EndpointSlice(s *discoveryv1.EndpointSlice) {
 	for i := range s.Ports {
 		point(&s.Ports[i].Name, "")
-		point(&s.Ports[i].Protocol, v1.ProtocolTCP)
+		point(&s.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 }
 
@@ -41,7 +41,7 @@ func NetworkPolicy(p *networkingv1.NetworkPolicy) {
 
 func policyPorts(ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
-		point(&ports[i].Protocol, v1.ProtocolTCP)
+		point(&ports[i].Protocol, corev1.ProtocolTCP)
 	}
 }
 
@@ -62,5 +62,5 @@ func binding(role *rbacv1.RoleRef, subjects []rbacv1.Subject) {
 
 // PriorityClass lets Pods preempt others unless told otherwise.
 func PriorityClass(c *schedulingv1.PriorityClass) {
-	point(&c.PreemptionPolicy, v1.PreemptLowerPriority)
+	point(&c.PreemptionPolicy, corev1.PreemptLowerPriority)
 }

@@ -3,15 +3,15 @@ package defaults
 import (
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Pod defaults a Pod. Unlike the Pods in templates it also gets enableServiceLinks, requests from
 // limits, host ports on the host network, and podIP in step with podIPs (D1.7).
-func Pod(p *v1.Pod) {
+func Pod(p *corev1.Pod) {
 	PodSpec(&p.Spec)
-	point(&p.Spec.EnableServiceLinks, v1.DefaultEnableServiceLinks)
-	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+	point(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
 			requestsFromLimits(&list[i].Resources)
 			if p.Spec.HostNetwork {
@@ -20,7 +20,7 @@ func Pod(p *v1.Pod) {
 		}
 	}
 	p.Status.PodIP, p.Status.PodIPs = inStep(p.Status.PodIP, p.Status.PodIPs,
-		func(ip string) v1.PodIP { return v1.PodIP{IP: ip} }, func(ip v1.PodIP) string { return ip.IP })
+		func(ip string) corev1.PodIP { return corev1.PodIP{IP: ip} }, func(ip corev1.PodIP) string { return ip.IP })
 }
 
 // inStep keeps a single field and the list that came later equal (D1.7): a single value that
@@ -35,34 +35,34 @@ func inStep[T any](single string, list []T, wrap func(string) T, unwrap func(T) 
 	return single, list
 }
 
-func requestsFromLimits(r *v1.ResourceRequirements) {
+func requestsFromLimits(r *corev1.ResourceRequirements) {
 	for name, limit := range r.Limits {
 		if _, ok := r.Requests[name]; ok {
 			continue
 		}
 		if r.Requests == nil {
-			r.Requests = v1.ResourceList{}
+			r.Requests = corev1.ResourceList{}
 		}
 		r.Requests[name] = limit.DeepCopy()
 	}
 }
 
-func hostPorts(ports []v1.ContainerPort) {
+func hostPorts(ports []corev1.ContainerPort) {
 	for i := range ports {
 		fill(&ports[i].HostPort, ports[i].ContainerPort)
 	}
 }
 
 // PodTemplate defaults a PodTemplate.
-func PodTemplate(t *v1.PodTemplate) { PodSpec(&t.Template.Spec) }
+func PodTemplate(t *corev1.PodTemplate) { PodSpec(&t.Template.Spec) }
 
 // PodSpec defaults the spec of a Pod or of a template.
-func PodSpec(s *v1.PodSpec) {
-	fill(&s.DNSPolicy, v1.DNSClusterFirst)
-	fill(&s.RestartPolicy, v1.RestartPolicyAlways)
-	fill(&s.SchedulerName, v1.DefaultSchedulerName)
-	point(&s.SecurityContext, v1.PodSecurityContext{})
-	point(&s.TerminationGracePeriodSeconds, int64(v1.DefaultTerminationGracePeriodSeconds))
+func PodSpec(s *corev1.PodSpec) {
+	fill(&s.DNSPolicy, corev1.DNSClusterFirst)
+	fill(&s.RestartPolicy, corev1.RestartPolicyAlways)
+	fill(&s.SchedulerName, corev1.DefaultSchedulerName)
+	point(&s.SecurityContext, corev1.PodSecurityContext{})
+	point(&s.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
 	// One field under two names; the newer one wins.
 	fill(&s.ServiceAccountName, s.DeprecatedServiceAccount)
 	s.DeprecatedServiceAccount = s.ServiceAccountName
@@ -77,20 +77,20 @@ func PodSpec(s *v1.PodSpec) {
 		container(&s.Containers[i])
 	}
 	for i := range s.EphemeralContainers {
-		c := v1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
+		c := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
 		container(&c)
-		s.EphemeralContainers[i].EphemeralContainerCommon = v1.EphemeralContainerCommon(c)
+		s.EphemeralContainers[i].EphemeralContainerCommon = corev1.EphemeralContainerCommon(c)
 	}
 }
 
-func container(c *v1.Container) {
+func container(c *corev1.Container) {
 	fill(&c.ImagePullPolicy, pullPolicy(c.Image))
-	fill(&c.TerminationMessagePath, v1.TerminationMessagePathDefault)
-	fill(&c.TerminationMessagePolicy, v1.TerminationMessageReadFile)
+	fill(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	fill(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	milli(c.Resources.Limits)
 	milli(c.Resources.Requests)
 	for i := range c.Ports {
-		fill(&c.Ports[i].Protocol, v1.ProtocolTCP)
+		fill(&c.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil {
@@ -108,23 +108,23 @@ func container(c *v1.Container) {
 
 // pullPolicy is Always for the tag latest, said or implied, else IfNotPresent. A digest without a
 // tag implies none.
-func pullPolicy(image string) v1.PullPolicy {
+func pullPolicy(image string) corev1.PullPolicy {
 	name, _, digest := strings.Cut(image, "@")
 	base := name[strings.LastIndex(name, "/")+1:]
 	_, tag, tagged := strings.Cut(base, ":")
 	if tag == "latest" || !tagged && !digest {
-		return v1.PullAlways
+		return corev1.PullAlways
 	}
-	return v1.PullIfNotPresent
+	return corev1.PullIfNotPresent
 }
 
-func fieldRef(f *v1.ObjectFieldSelector) {
+func fieldRef(f *corev1.ObjectFieldSelector) {
 	if f != nil {
 		fill(&f.APIVersion, "v1")
 	}
 }
 
-func probe(p *v1.Probe) {
+func probe(p *corev1.Probe) {
 	if p == nil {
 		return
 	}
@@ -138,16 +138,16 @@ func probe(p *v1.Probe) {
 	}
 }
 
-func hook(h *v1.LifecycleHandler) {
+func hook(h *corev1.LifecycleHandler) {
 	if h != nil {
 		httpGet(h.HTTPGet)
 	}
 }
 
-func httpGet(g *v1.HTTPGetAction) {
+func httpGet(g *corev1.HTTPGetAction) {
 	if g == nil {
 		return
 	}
 	fill(&g.Path, "/")
-	fill(&g.Scheme, v1.URISchemeHTTP)
+	fill(&g.Scheme, corev1.URISchemeHTTP)
 }

@@ -3,16 +3,16 @@ package defaults
 import (
 	"reflect"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 )
 
 // fileMode is 0644, the mode of projected files.
 const fileMode int32 = 0o644
 
-func volume(v *v1.Volume) {
+func volume(v *corev1.Volume) {
 	if reflect.ValueOf(v.VolumeSource).IsZero() {
-		v.EmptyDir = &v1.EmptyDirVolumeSource{}
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
 	if s := v.Secret; s != nil {
 		point(&s.DefaultMode, fileMode)
@@ -28,7 +28,7 @@ func volume(v *v1.Volume) {
 		projected(s)
 	}
 	if s := v.HostPath; s != nil {
-		point(&s.Type, v1.HostPathUnset)
+		point(&s.Type, corev1.HostPathUnset)
 	}
 	if s := v.ISCSI; s != nil {
 		fill(&s.ISCSIInterface, "default")
@@ -41,7 +41,7 @@ func volume(v *v1.Volume) {
 	}
 }
 
-func projected(s *v1.ProjectedVolumeSource) {
+func projected(s *corev1.ProjectedVolumeSource) {
 	point(&s.DefaultMode, fileMode)
 	for _, source := range s.Sources {
 		if source.DownwardAPI != nil {
@@ -53,20 +53,20 @@ func projected(s *v1.ProjectedVolumeSource) {
 	}
 }
 
-func downward(items []v1.DownwardAPIVolumeFile) {
+func downward(items []corev1.DownwardAPIVolumeFile) {
 	for i := range items {
 		fieldRef(items[i].FieldRef)
 	}
 }
 
 // PersistentVolume defaults a PersistentVolume.
-func PersistentVolume(v *v1.PersistentVolume) {
-	fill(&v.Status.Phase, v1.VolumePending)
-	fill(&v.Spec.PersistentVolumeReclaimPolicy, v1.PersistentVolumeReclaimRetain)
-	point(&v.Spec.VolumeMode, v1.PersistentVolumeFilesystem)
+func PersistentVolume(v *corev1.PersistentVolume) {
+	fill(&v.Status.Phase, corev1.VolumePending)
+	fill(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
+	point(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	milli(v.Spec.Capacity)
 	if s := v.Spec.HostPath; s != nil {
-		point(&s.Type, v1.HostPathUnset)
+		point(&s.Type, corev1.HostPathUnset)
 	}
 	if s := v.Spec.ISCSI; s != nil {
 		fill(&s.ISCSIInterface, "default")
@@ -74,20 +74,20 @@ func PersistentVolume(v *v1.PersistentVolume) {
 }
 
 // PersistentVolumeClaim defaults a claim, also the ones in a StatefulSet's templates.
-func PersistentVolumeClaim(c *v1.PersistentVolumeClaim) {
-	fill(&c.Status.Phase, v1.ClaimPending)
+func PersistentVolumeClaim(c *corev1.PersistentVolumeClaim) {
+	fill(&c.Status.Phase, corev1.ClaimPending)
 	claimSpec(&c.Spec)
 }
 
-func claimSpec(s *v1.PersistentVolumeClaimSpec) {
-	point(&s.VolumeMode, v1.PersistentVolumeFilesystem)
+func claimSpec(s *corev1.PersistentVolumeClaimSpec) {
+	point(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
 	milli(s.Resources.Limits)
 	milli(s.Resources.Requests)
 }
 
 // StorageClass defaults a StorageClass.
 func StorageClass(c *storagev1.StorageClass) {
-	point(&c.ReclaimPolicy, v1.PersistentVolumeReclaimDelete)
+	point(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
 	point(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
 }
 

@@ -7,7 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -66,7 +66,7 @@ func DaemonSet(d *appsv1.DaemonSet) {
 }
 
 // ReplicationController takes selector and labels from its template.
-func ReplicationController(r *v1.ReplicationController) {
+func ReplicationController(r *corev1.ReplicationController) {
 	point(&r.Spec.Replicas, 1)
 	if r.Spec.Template == nil {
 		return
@@ -104,7 +104,7 @@ func Job(j *batchv1.Job) {
 		point(&s.PodReplacementPolicy, batchv1.Failed)
 		for _, rule := range s.PodFailurePolicy.Rules {
 			for i := range rule.OnPodConditions {
-				fill(&rule.OnPodConditions[i].Status, v1.ConditionTrue)
+				fill(&rule.OnPodConditions[i].Status, corev1.ConditionTrue)
 			}
 		}
 	}
@@ -132,7 +132,7 @@ func HorizontalPodAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
 		h.Spec.Metrics = []autoscalingv2.MetricSpec{{
 			Type: autoscalingv2.ResourceMetricSourceType,
 			Resource: &autoscalingv2.ResourceMetricSource{
-				Name: v1.ResourceCPU,
+				Name: corev1.ResourceCPU,
 				Target: autoscalingv2.MetricTarget{
 					Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &utilization,
 				},

@@ -11,7 +11,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -110,8 +110,8 @@ func ValidateCertificateSigningRequest(r, _ *certificatesv1.CertificateSigningRe
 		case c.Type == "":
 			errs = append(errs, field.Required(at.Child("type"), ""))
 		case c.Type == certificatesv1.CertificateFailed:
-		case c.Status != v1.ConditionTrue:
-			errs = append(errs, required(c.Status, at.Child("status"), v1.ConditionTrue)...)
+		case c.Status != corev1.ConditionTrue:
+			errs = append(errs, required(c.Status, at.Child("status"), corev1.ConditionTrue)...)
 		}
 	}
 	return errs
@@ -183,7 +183,7 @@ func ValidatePriorityClass(c, old *schedulingv1.PriorityClass) (errs field.Error
 	}
 	if c.PreemptionPolicy != nil {
 		errs = append(errs, required(*c.PreemptionPolicy, field.NewPath("preemptionPolicy"),
-			v1.PreemptLowerPriority, v1.PreemptNever)...)
+			corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
 	if old != nil {
 		const text = "may not be changed in an update."

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,28 +16,28 @@ import (
 // PrepareNamespace gives a new Namespace the finalizer that its contents are deleted by, and the
 // label with its own name (again: a generated name was not there yet when defaults ran). An
 // update cannot touch finalizers: the finalize subresource does.
-func PrepareNamespace(_ context.Context, n, old *v1.Namespace) {
+func PrepareNamespace(_ context.Context, n, old *corev1.Namespace) {
 	if old != nil {
 		n.Spec.Finalizers = old.Spec.Finalizers
 		return
 	}
-	n.Status = v1.NamespaceStatus{Phase: v1.NamespaceActive}
-	if !slices.Contains(n.Spec.Finalizers, v1.FinalizerKubernetes) {
-		n.Spec.Finalizers = append(n.Spec.Finalizers, v1.FinalizerKubernetes)
+	n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+	if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
 	}
 	if n.Labels == nil {
 		n.Labels = map[string]string{}
 	}
-	n.Labels[v1.LabelMetadataName] = n.Name
+	n.Labels[corev1.LabelMetadataName] = n.Name
 }
 
 // ValidateNamespace checks spec.finalizers, also for the finalize subresource.
-func ValidateNamespace(n, _ *v1.Namespace) (errs field.ErrorList) {
+func ValidateNamespace(n, _ *corev1.Namespace) (errs field.ErrorList) {
 	for i, f := range n.Spec.Finalizers {
 		path := field.NewPath("spec", "finalizers").Index(i)
 		name := string(f)
 		errs = append(errs, faults(path, name, content.IsLabelKey(name))...)
-		if f != v1.FinalizerKubernetes && !strings.Contains(name, "/") {
+		if f != corev1.FinalizerKubernetes && !strings.Contains(name, "/") {
 			errs = append(errs, field.Invalid(path, name,
 				"name is neither a standard finalizer name nor is it fully qualified"))
 		}
@@ -47,7 +47,7 @@ func ValidateNamespace(n, _ *v1.Namespace) (errs field.ErrorList) {
 
 // ValidateNode checks the Pod ranges, one per family at most, which never change once set (D1.6),
 // and that no address is listed twice (D2.5).
-func ValidateNode(n, old *v1.Node) (errs field.ErrorList) {
+func ValidateNode(n, old *corev1.Node) (errs field.ErrorList) {
 	path := field.NewPath("spec", "podCIDRs")
 	families := map[bool]int{}
 	for i, cidr := range n.Spec.PodCIDRs {
@@ -64,7 +64,7 @@ func ValidateNode(n, old *v1.Node) (errs field.ErrorList) {
 		errs = append(errs, forbidChange(n.Spec.PodCIDRs, old.Spec.PodCIDRs, path,
 			`node updates may not change podCIDR except from "" to valid`)...)
 	}
-	seen := map[v1.NodeAddress]bool{}
+	seen := map[corev1.NodeAddress]bool{}
 	for i, a := range n.Status.Addresses {
 		if seen[a] {
 			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), a))
@@ -76,14 +76,14 @@ func ValidateNode(n, old *v1.Node) (errs field.ErrorList) {
 		errs = append(errs, faults(at.Child("key"), t.Key, content.IsLabelKey(t.Key))...)
 		errs = append(errs, faults(at.Child("value"), t.Value, content.IsLabelValue(t.Value))...)
 		errs = append(errs, required(t.Effect, at.Child("effect"),
-			v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute)...)
+			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
 	}
 	return errs
 }
 
 // ValidateEvent checks that an event lives in the namespace of what it is about: "default" for
 // things outside namespaces, which may also use kube-system.
-func ValidateEvent(e, _ *v1.Event) field.ErrorList {
+func ValidateEvent(e, _ *corev1.Event) field.ErrorList {
 	path, about := field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace
 	if about == "" {
 		if e.Namespace != "" && e.Namespace != "default" && e.Namespace != "kube-system" {
@@ -98,10 +98,10 @@ func ValidateEvent(e, _ *v1.Event) field.ErrorList {
 }
 
 // ValidateResourceQuota checks that limits are not negative and scopes are known and stay.
-func ValidateResourceQuota(q, old *v1.ResourceQuota) (errs field.ErrorList) {
+func ValidateResourceQuota(q, old *corev1.ResourceQuota) (errs field.ErrorList) {
 	path := field.NewPath("spec")
 	for _, name := range sorted(stringKeys(q.Spec.Hard)) {
-		amount, at := q.Spec.Hard[v1.ResourceName(name)], path.Child("hard").Key(name)
+		amount, at := q.Spec.Hard[corev1.ResourceName(name)], path.Child("hard").Key(name)
 		errs = append(errs, faults(at, name, content.IsLabelKey(name))...)
 		if amount.Sign() < 0 {
 			errs = append(errs, field.Invalid(at, amount.String(), negative))
@@ -109,9 +109,9 @@ func ValidateResourceQuota(q, old *v1.ResourceQuota) (errs field.ErrorList) {
 	}
 	for i, scope := range q.Spec.Scopes {
 		errs = append(errs, oneOf(scope, path.Child("scopes").Index(i),
-			v1.ResourceQuotaScopeTerminating, v1.ResourceQuotaScopeNotTerminating, v1.ResourceQuotaScopeBestEffort,
-			v1.ResourceQuotaScopeNotBestEffort, v1.ResourceQuotaScopePriorityClass,
-			v1.ResourceQuotaScopeCrossNamespacePodAffinity, v1.ResourceQuotaScopeVolumeAttributesClass)...)
+			corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating, corev1.ResourceQuotaScopeBestEffort,
+			corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopePriorityClass,
+			corev1.ResourceQuotaScopeCrossNamespacePodAffinity, corev1.ResourceQuotaScopeVolumeAttributesClass)...)
 	}
 	if old != nil {
 		errs = append(errs, immutable(q.Spec.Scopes, old.Spec.Scopes, path.Child("scopes"))...)
@@ -120,7 +120,7 @@ func ValidateResourceQuota(q, old *v1.ResourceQuota) (errs field.ErrorList) {
 	return errs
 }
 
-func stringKeys(list v1.ResourceList) map[string]struct{} {
+func stringKeys(list corev1.ResourceList) map[string]struct{} {
 	keys := map[string]struct{}{}
 	for name := range list {
 		keys[string(name)] = struct{}{}
@@ -130,8 +130,8 @@ func stringKeys(list v1.ResourceList) map[string]struct{} {
 
 // ValidateLimitRange checks that each type is limited once, and that bounds and defaults of each
 // resource are in order: min ≤ default request ≤ default ≤ max.
-func ValidateLimitRange(l, _ *v1.LimitRange) (errs field.ErrorList) {
-	seen := map[v1.LimitType]bool{}
+func ValidateLimitRange(l, _ *corev1.LimitRange) (errs field.ErrorList) {
+	seen := map[corev1.LimitType]bool{}
 	for i, item := range l.Spec.Limits {
 		path := field.NewPath("spec", "limits").Index(i)
 		switch {
@@ -141,10 +141,10 @@ func ValidateLimitRange(l, _ *v1.LimitRange) (errs field.ErrorList) {
 			errs = append(errs, field.Duplicate(path.Child("type"), item.Type))
 		}
 		seen[item.Type] = true
-		ordered := func(low, high v1.ResourceList, name, lowText, highText string) {
+		ordered := func(low, high corev1.ResourceList, name, lowText, highText string) {
 			for _, key := range sorted(stringKeys(low)) {
-				small := low[v1.ResourceName(key)]
-				big, ok := high[v1.ResourceName(key)]
+				small := low[corev1.ResourceName(key)]
+				big, ok := high[corev1.ResourceName(key)]
 				if ok && small.Cmp(big) > 0 {
 					errs = append(errs, field.Invalid(path.Child(name).Key(key), small.String(),
 						fmt.Sprintf("%s value %s is greater than %s value %s", lowText, small.String(), highText, big.String())))

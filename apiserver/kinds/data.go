@@ -3,7 +3,7 @@ package kinds
 import (
 	"encoding/json"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -18,7 +18,7 @@ const (
 )
 
 // ValidateConfigMap checks keys, total size and immutability.
-func ValidateConfigMap(c, old *v1.ConfigMap) (errs field.ErrorList) {
+func ValidateConfigMap(c, old *corev1.ConfigMap) (errs field.ErrorList) {
 	size := 0
 	for _, key := range sorted(c.Data) {
 		errs = append(errs, dataKey(key, field.NewPath("data"))...)
@@ -42,7 +42,7 @@ func ValidateConfigMap(c, old *v1.ConfigMap) (errs field.ErrorList) {
 
 // ValidateSecret checks keys, total size, what the type asks for, and immutability. The type never
 // changes.
-func ValidateSecret(s, old *v1.Secret) (errs field.ErrorList) {
+func ValidateSecret(s, old *corev1.Secret) (errs field.ErrorList) {
 	data, size := field.NewPath("data"), 0
 	for _, key := range sorted(s.Data) {
 		errs = append(errs, dataKey(key, data)...)
@@ -62,7 +62,7 @@ func ValidateSecret(s, old *v1.Secret) (errs field.ErrorList) {
 }
 
 // secretType checks the keys that each built-in type needs.
-func secretType(s *v1.Secret) (errs field.ErrorList) {
+func secretType(s *corev1.Secret) (errs field.ErrorList) {
 	data := field.NewPath("data")
 	need := func(keys ...string) {
 		for _, key := range keys {
@@ -72,30 +72,31 @@ func secretType(s *v1.Secret) (errs field.ErrorList) {
 		}
 	}
 	switch s.Type {
-	case v1.SecretTypeServiceAccountToken:
-		if s.Annotations[v1.ServiceAccountNameKey] == "" {
-			errs = append(errs, field.Required(field.NewPath("metadata", "annotations").Key(v1.ServiceAccountNameKey), ""))
+	default: // Opaque, or a type of somebody's own
+	case corev1.SecretTypeServiceAccountToken:
+		if s.Annotations[corev1.ServiceAccountNameKey] == "" {
+			errs = append(errs, field.Required(field.NewPath("metadata", "annotations").Key(corev1.ServiceAccountNameKey), ""))
 		}
-	case v1.SecretTypeDockercfg:
-		errs = append(errs, jsonKey(s, v1.DockerConfigKey)...)
-	case v1.SecretTypeDockerConfigJson:
-		errs = append(errs, jsonKey(s, v1.DockerConfigJsonKey)...)
-	case v1.SecretTypeBasicAuth:
-		_, user := s.Data[v1.BasicAuthUsernameKey]
-		if _, password := s.Data[v1.BasicAuthPasswordKey]; !user && !password {
-			need(v1.BasicAuthUsernameKey, v1.BasicAuthPasswordKey)
+	case corev1.SecretTypeDockercfg:
+		errs = append(errs, jsonKey(s, corev1.DockerConfigKey)...)
+	case corev1.SecretTypeDockerConfigJson:
+		errs = append(errs, jsonKey(s, corev1.DockerConfigJsonKey)...)
+	case corev1.SecretTypeBasicAuth:
+		_, user := s.Data[corev1.BasicAuthUsernameKey]
+		if _, password := s.Data[corev1.BasicAuthPasswordKey]; !user && !password {
+			need(corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey)
 		}
-	case v1.SecretTypeSSHAuth:
-		if len(s.Data[v1.SSHAuthPrivateKey]) == 0 {
-			errs = append(errs, field.Required(data.Key(v1.SSHAuthPrivateKey), ""))
+	case corev1.SecretTypeSSHAuth:
+		if len(s.Data[corev1.SSHAuthPrivateKey]) == 0 {
+			errs = append(errs, field.Required(data.Key(corev1.SSHAuthPrivateKey), ""))
 		}
-	case v1.SecretTypeTLS:
-		need(v1.TLSCertKey, v1.TLSPrivateKeyKey)
+	case corev1.SecretTypeTLS:
+		need(corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
 	}
 	return errs
 }
 
-func jsonKey(s *v1.Secret, key string) field.ErrorList {
+func jsonKey(s *corev1.Secret, key string) field.ErrorList {
 	path := field.NewPath("data").Key(key)
 	value, ok := s.Data[key]
 	if !ok {

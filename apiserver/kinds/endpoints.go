@@ -3,7 +3,7 @@ package kinds
 import (
 	"net/netip"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -133,8 +133,8 @@ func slicePorts(ports []discoveryv1.EndpointPort) (errs field.ErrorList) {
 	return errs
 }
 
-func protocol(p v1.Protocol, path *field.Path) field.ErrorList {
-	return oneOf(p, path, v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)
+func protocol(p corev1.Protocol, path *field.Path) field.ErrorList {
+	return oneOf(p, path, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
 }
 
 // EndpointSliceWarnings warns of a type nothing serves (D4.6) and of addresses in odd notation.
@@ -152,13 +152,13 @@ func EndpointSliceWarnings(s, _ *discoveryv1.EndpointSlice) (warnings []string) 
 }
 
 // EndpointsWarnings tells writers of the old API what replaced it (D4.9).
-func EndpointsWarnings(_, _ *v1.Endpoints) []string {
+func EndpointsWarnings(_, _ *corev1.Endpoints) []string { //nolint:staticcheck // served as long as upstream serves it
 	return []string{"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 }
 
 // ValidateEndpoints checks the subsets of an Endpoints, each of any family. Addresses the old
 // object held already are tolerated.
-func ValidateEndpoints(e, old *v1.Endpoints) (errs field.ErrorList) {
+func ValidateEndpoints(e, old *corev1.Endpoints) (errs field.ErrorList) { //nolint:staticcheck // served as long as upstream serves it
 	var known []string
 	if old != nil {
 		if equal(e.Subsets, old.Subsets) {
@@ -176,11 +176,11 @@ func ValidateEndpoints(e, old *v1.Endpoints) (errs field.ErrorList) {
 	return errs
 }
 
-func subset(s v1.EndpointSubset, known []string, path *field.Path) (errs field.ErrorList) {
+func subset(s corev1.EndpointSubset, known []string, path *field.Path) (errs field.ErrorList) { //nolint:staticcheck // served as long as upstream serves it
 	if len(s.Addresses)+len(s.NotReadyAddresses) == 0 {
 		errs = append(errs, field.Required(path, "must specify `addresses` or `notReadyAddresses`"))
 	}
-	check := func(list []v1.EndpointAddress, name string) {
+	check := func(list []corev1.EndpointAddress, name string) {
 		for i, a := range list {
 			at := path.Child(name).Index(i)
 			errs = append(errs, utilvalidation.IsValidIPForLegacyField(at.Child("ip"), a.IP, true, known)...)
@@ -204,7 +204,7 @@ func subset(s v1.EndpointSubset, known []string, path *field.Path) (errs field.E
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		}
 		errs = append(errs, portNumber(p.Port, at.Child("port"))...)
-		errs = append(errs, required(p.Protocol, at.Child("protocol"), v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)...)
+		errs = append(errs, required(p.Protocol, at.Child("protocol"), corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)...)
 	}
 	return errs
 }

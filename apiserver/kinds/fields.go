@@ -6,7 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -16,7 +16,7 @@ import (
 )
 
 // PodFields are what `kubectl get pods --field-selector` takes.
-func PodFields(p *v1.Pod) fields.Set {
+func PodFields(p *corev1.Pod) fields.Set {
 	ip := p.Status.PodIP
 	if len(p.Status.PodIPs) > 0 {
 		ip = p.Status.PodIPs[0].IP
@@ -34,20 +34,20 @@ func PodFields(p *v1.Pod) fields.Set {
 }
 
 // NodeFields select nodes that are cordoned, or are not.
-func NodeFields(n *v1.Node) fields.Set {
+func NodeFields(n *corev1.Node) fields.Set {
 	return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 }
 
 // NamespaceFields select by phase; "name" is an old synonym of metadata.name.
-func NamespaceFields(n *v1.Namespace) fields.Set {
+func NamespaceFields(n *corev1.Namespace) fields.Set {
 	return fields.Set{"status.phase": string(n.Status.Phase), "name": n.Name}
 }
 
 // SecretFields select by type.
-func SecretFields(s *v1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }
+func SecretFields(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }
 
 // EventFields select events under the names of core/v1; RegardingLabel maps the newer names.
-func EventFields(e *v1.Event) fields.Set {
+func EventFields(e *corev1.Event) fields.Set {
 	source := e.Source.Component
 	if source == "" {
 		source = e.ReportingController
@@ -69,10 +69,10 @@ func EventFields(e *v1.Event) fields.Set {
 }
 
 // PersistentVolumeFields hold "name", an old synonym of metadata.name.
-func PersistentVolumeFields(v *v1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} }
+func PersistentVolumeFields(v *corev1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} }
 
 // ReplicationControllerFields select by the number of Pods.
-func ReplicationControllerFields(r *v1.ReplicationController) fields.Set {
+func ReplicationControllerFields(r *corev1.ReplicationController) fields.Set {
 	return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 }
 
@@ -115,8 +115,8 @@ func StatefulSetScale() *resource.Scale {
 // ReplicationControllerScale maps a ReplicationController to Scale.
 func ReplicationControllerScale() *resource.Scale {
 	return scale(
-		func(r *v1.ReplicationController) **int32 { return &r.Spec.Replicas },
-		func(r *v1.ReplicationController) (int32, string) {
+		func(r *corev1.ReplicationController) **int32 { return &r.Spec.Replicas },
+		func(r *corev1.ReplicationController) (int32, string) {
 			return r.Status.Replicas, labels.Set(r.Spec.Selector).String()
 		})
 }

@@ -7,7 +7,7 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -82,8 +82,8 @@ func jobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 	at := path.Child("template", "spec")
 	errs = append(errs, podSpec(&s.Template.Spec, at)...)
 	switch s.Template.Spec.RestartPolicy {
-	case v1.RestartPolicyOnFailure, v1.RestartPolicyNever:
-	case v1.RestartPolicyAlways:
+	case corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever:
+	case corev1.RestartPolicyAlways:
 		errs = append(errs, field.Required(at.Child("restartPolicy"), `valid values: "OnFailure", "Never"`))
 	}
 	return errs

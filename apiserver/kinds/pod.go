@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/netip"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/diff"
@@ -14,15 +14,15 @@ import (
 )
 
 // PreparePod gives a new Pod its first status; afterwards the quality-of-service class stays.
-func PreparePod(_ context.Context, p, old *v1.Pod) {
+func PreparePod(_ context.Context, p, old *corev1.Pod) {
 	if old != nil {
 		p.Status.QOSClass = old.Status.QOSClass
 		return
 	}
-	p.Status = v1.PodStatus{Phase: v1.PodPending, QOSClass: qualityOfService(&p.Spec)}
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qualityOfService(&p.Spec)}
 	if len(p.Spec.SchedulingGates) > 0 {
-		p.Status.Conditions = []v1.PodCondition{{
-			Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated,
+		p.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
 		}}
 	}
@@ -30,10 +30,10 @@ func PreparePod(_ context.Context, p, old *v1.Pod) {
 
 // qualityOfService is BestEffort without any request or limit of CPU and memory, Guaranteed when
 // every container limits both and requests what it limits, else Burstable.
-func qualityOfService(s *v1.PodSpec) v1.PodQOSClass {
+func qualityOfService(s *corev1.PodSpec) corev1.PodQOSClass {
 	guaranteed, asked := true, false
-	check := func(r v1.ResourceRequirements) {
-		for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+	check := func(r corev1.ResourceRequirements) {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			request, limit := positive(r.Requests, name), positive(r.Limits, name)
 			asked = asked || !request.IsZero() || !limit.IsZero()
 			// A limit without request was defaulted to both.
@@ -52,15 +52,15 @@ func qualityOfService(s *v1.PodSpec) v1.PodQOSClass {
 	}
 	switch {
 	case !asked:
-		return v1.PodQOSBestEffort
+		return corev1.PodQOSBestEffort
 	case guaranteed:
-		return v1.PodQOSGuaranteed
+		return corev1.PodQOSGuaranteed
 	}
-	return v1.PodQOSBurstable
+	return corev1.PodQOSBurstable
 }
 
 // positive is a quantity, or zero when it is absent or negative.
-func positive(list v1.ResourceList, name v1.ResourceName) (q resource.Quantity) {
+func positive(list corev1.ResourceList, name corev1.ResourceName) (q resource.Quantity) {
 	if found := list[name]; found.Sign() > 0 {
 		q = found
 	}
@@ -74,7 +74,7 @@ const podUpdates = "pod updates may not change fields other than " +
 	"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 
 // ValidatePod checks containers and host aliases, and on update that little changes (C5.5).
-func ValidatePod(p, old *v1.Pod) field.ErrorList {
+func ValidatePod(p, old *corev1.Pod) field.ErrorList {
 	errs := podSpec(&p.Spec, field.NewPath("spec"))
 	if old != nil {
 		errs = append(errs, podUpdate(&p.Spec, &old.Spec)...)
@@ -83,7 +83,7 @@ func ValidatePod(p, old *v1.Pod) field.ErrorList {
 }
 
 // podUpdate compares with every field that may change set back to its old value.
-func podUpdate(s, old *v1.PodSpec) field.ErrorList {
+func podUpdate(s, old *corev1.PodSpec) field.ErrorList {
 	path := field.NewPath("spec")
 	if len(s.Containers) != len(old.Containers) {
 		return field.ErrorList{field.Forbidden(path.Child("containers"), "pod updates may not add or remove containers")}
@@ -116,7 +116,7 @@ func podUpdate(s, old *v1.PodSpec) field.ErrorList {
 	return errs
 }
 
-func tolerationsAdded(tolerations, old []v1.Toleration, path *field.Path) field.ErrorList {
+func tolerationsAdded(tolerations, old []corev1.Toleration, path *field.Path) field.ErrorList {
 	for _, was := range old {
 		kept := false
 		for _, t := range tolerations {
@@ -131,7 +131,7 @@ func tolerationsAdded(tolerations, old []v1.Toleration, path *field.Path) field.
 }
 
 // podSpec checks what a Pod cannot do without.
-func podSpec(s *v1.PodSpec, path *field.Path) (errs field.ErrorList) {
+func podSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	if len(s.Containers) == 0 {
 		errs = append(errs, field.Required(path.Child("containers"), ""))
 	}
@@ -143,9 +143,9 @@ func podSpec(s *v1.PodSpec, path *field.Path) (errs field.ErrorList) {
 		errs = append(errs, podContainer(&s.InitContainers[i], names, path.Child("initContainers").Index(i))...)
 	}
 	errs = append(errs, required(s.RestartPolicy, path.Child("restartPolicy"),
-		v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever)...)
+		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, required(s.DNSPolicy, path.Child("dnsPolicy"),
-		v1.DNSClusterFirstWithHostNet, v1.DNSClusterFirst, v1.DNSDefault, v1.DNSNone)...)
+		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
 	for i, alias := range s.HostAliases { // C5.1, C5.2
 		at := path.Child("hostAliases").Index(i)
 		errs = append(errs, utilvalidation.IsValidIPForLegacyField(at.Child("ip"), alias.IP, true, nil)...)
@@ -156,7 +156,7 @@ func podSpec(s *v1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-func podContainer(c *v1.Container, names sets.Set[string], path *field.Path) (errs field.ErrorList) {
+func podContainer(c *corev1.Container, names sets.Set[string], path *field.Path) (errs field.ErrorList) {
 	switch {
 	case c.Name == "":
 		errs = append(errs, field.Required(path.Child("name"), ""))
@@ -176,7 +176,7 @@ func podContainer(c *v1.Container, names sets.Set[string], path *field.Path) (er
 		} else {
 			errs = append(errs, portNumber(p.ContainerPort, at.Child("containerPort"))...)
 		}
-		errs = append(errs, required(p.Protocol, at.Child("protocol"), v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)...)
+		errs = append(errs, required(p.Protocol, at.Child("protocol"), corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)...)
 	}
 	return errs
 }
@@ -186,13 +186,13 @@ func portNumber(port int32, path *field.Path) field.ErrorList {
 }
 
 // ValidatePodTemplate checks the Pod in a PodTemplate.
-func ValidatePodTemplate(t, _ *v1.PodTemplate) field.ErrorList {
+func ValidatePodTemplate(t, _ *corev1.PodTemplate) field.ErrorList {
 	return podSpec(&t.Template.Spec, field.NewPath("template", "spec"))
 }
 
 // ValidatePodStatus checks the addresses that the node agent reports, one per family at most
 // (D3.1, D3.2). Addresses the old status held already are tolerated.
-func ValidatePodStatus(p, old *v1.Pod) field.ErrorList {
+func ValidatePodStatus(p, old *corev1.Pod) field.ErrorList {
 	var ips, known []string
 	for _, ip := range p.Status.PodIPs {
 		ips = append(ips, ip.IP)

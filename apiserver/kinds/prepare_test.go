@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -12,7 +11,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -20,9 +19,9 @@ import (
 )
 
 func TestPreparePod(t *testing.T) {
-	quantities := func(cpu, memory string) v1.ResourceList {
-		list := v1.ResourceList{}
-		for name, q := range map[v1.ResourceName]string{v1.ResourceCPU: cpu, v1.ResourceMemory: memory} {
+	quantities := func(cpu, memory string) corev1.ResourceList {
+		list := corev1.ResourceList{}
+		for name, q := range map[corev1.ResourceName]string{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory} {
 			if q != "" {
 				list[name] = resource.MustParse(q)
 			}
@@ -31,48 +30,48 @@ func TestPreparePod(t *testing.T) {
 	}
 	both := quantities("1", "1Gi")
 	for name, c := range map[string]struct {
-		requests, limits v1.ResourceList
-		want             v1.PodQOSClass
+		requests, limits corev1.ResourceList
+		want             corev1.PodQOSClass
 	}{
-		"nothing":           {nil, nil, v1.PodQOSBestEffort},
-		"zero":              {quantities("0", ""), nil, v1.PodQOSBestEffort},
-		"requests":          {both, nil, v1.PodQOSBurstable},
-		"one limit":         {nil, quantities("1", ""), v1.PodQOSBurstable},
-		"limits":            {nil, both, v1.PodQOSGuaranteed},
-		"equal":             {both, quantities("1000m", "1024Mi"), v1.PodQOSGuaranteed},
-		"less than limited": {quantities("500m", "1Gi"), both, v1.PodQOSBurstable},
+		"nothing":           {nil, nil, corev1.PodQOSBestEffort},
+		"zero":              {quantities("0", ""), nil, corev1.PodQOSBestEffort},
+		"requests":          {both, nil, corev1.PodQOSBurstable},
+		"one limit":         {nil, quantities("1", ""), corev1.PodQOSBurstable},
+		"limits":            {nil, both, corev1.PodQOSGuaranteed},
+		"equal":             {both, quantities("1000m", "1024Mi"), corev1.PodQOSGuaranteed},
+		"less than limited": {quantities("500m", "1Gi"), both, corev1.PodQOSBurstable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{
-				Resources: v1.ResourceRequirements{Requests: c.requests, Limits: c.limits},
+			p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Resources: corev1.ResourceRequirements{Requests: c.requests, Limits: c.limits},
 			}}}}
 			p.Status.PodIP = "10.0.0.1" // a client cannot bring one
-			PreparePod(context.Background(), p, nil)
-			if p.Status.QOSClass != c.want || p.Status.Phase != v1.PodPending || p.Status.PodIP != "" {
+			PreparePod(t.Context(), p, nil)
+			if p.Status.QOSClass != c.want || p.Status.Phase != corev1.PodPending || p.Status.PodIP != "" {
 				t.Errorf("got %+v", p.Status)
 			}
 		})
 	}
-	gated := &v1.Pod{Spec: v1.PodSpec{SchedulingGates: []v1.PodSchedulingGate{{Name: "g"}}}}
-	PreparePod(context.Background(), gated, nil)
-	if len(gated.Status.Conditions) != 1 || gated.Status.Conditions[0].Reason != v1.PodReasonSchedulingGated {
+	gated := &corev1.Pod{Spec: corev1.PodSpec{SchedulingGates: []corev1.PodSchedulingGate{{Name: "g"}}}}
+	PreparePod(t.Context(), gated, nil)
+	if len(gated.Status.Conditions) != 1 || gated.Status.Conditions[0].Reason != corev1.PodReasonSchedulingGated {
 		t.Errorf("got %+v", gated.Status)
 	}
 }
 
 func TestValidatePodStatus(t *testing.T) {
-	status := func(host string, hosts []string, pods ...string) *v1.Pod {
-		p := &v1.Pod{Status: v1.PodStatus{HostIP: host}}
+	status := func(host string, hosts []string, pods ...string) *corev1.Pod {
+		p := &corev1.Pod{Status: corev1.PodStatus{HostIP: host}}
 		for _, ip := range hosts {
-			p.Status.HostIPs = append(p.Status.HostIPs, v1.HostIP{IP: ip})
+			p.Status.HostIPs = append(p.Status.HostIPs, corev1.HostIP{IP: ip})
 		}
 		for _, ip := range pods {
-			p.Status.PodIPs = append(p.Status.PodIPs, v1.PodIP{IP: ip})
+			p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip})
 		}
 		return p
 	}
 	for name, c := range map[string]struct {
-		pod  *v1.Pod
+		pod  *corev1.Pod
 		want string
 	}{
 		"v4":        {status("10.0.0.9", []string{"10.0.0.9"}, "10.0.0.1"), ""},
@@ -97,23 +96,23 @@ func TestValidatePodStatus(t *testing.T) {
 }
 
 func TestPrepareNamespace(t *testing.T) {
-	n := &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team-x7k2p"}}
-	n.Spec.Finalizers = []v1.FinalizerName{"x.example/y"}
-	PrepareNamespace(context.Background(), n, nil)
-	want := []v1.FinalizerName{"x.example/y", v1.FinalizerKubernetes}
-	if !slices.Equal(n.Spec.Finalizers, want) || n.Status.Phase != v1.NamespaceActive || n.Labels[v1.LabelMetadataName] != n.Name {
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team-x7k2p"}}
+	n.Spec.Finalizers = []corev1.FinalizerName{"x.example/y"}
+	PrepareNamespace(t.Context(), n, nil)
+	want := []corev1.FinalizerName{"x.example/y", corev1.FinalizerKubernetes}
+	if !slices.Equal(n.Spec.Finalizers, want) || n.Status.Phase != corev1.NamespaceActive || n.Labels[corev1.LabelMetadataName] != n.Name {
 		t.Errorf("got %+v", n)
 	}
 	stripped := n.DeepCopy()
 	stripped.Spec.Finalizers = nil
-	if PrepareNamespace(context.Background(), stripped, n); !slices.Equal(stripped.Spec.Finalizers, want) {
+	if PrepareNamespace(t.Context(), stripped, n); !slices.Equal(stripped.Spec.Finalizers, want) {
 		t.Errorf("an update took finalizers away: %v", stripped.Spec.Finalizers)
 	}
 }
 
 func TestPrepareJob(t *testing.T) {
 	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "u"}}
-	PrepareJob(context.Background(), j, nil)
+	PrepareJob(t.Context(), j, nil)
 	if selector := metav1.FormatLabelSelector(j.Spec.Selector); selector != "batch.kubernetes.io/controller-uid=u" {
 		t.Error(selector)
 	}
@@ -124,7 +123,7 @@ func TestPrepareJob(t *testing.T) {
 }
 
 func TestPrepareCertificateSigningRequest(t *testing.T) {
-	ctx := request.WithUser(context.Background(), &user.DefaultInfo{
+	ctx := request.WithUser(t.Context(), &user.DefaultInfo{
 		Name: "alice", UID: "7", Groups: []string{"dev"}, Extra: map[string][]string{"k": {"v"}},
 	})
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -152,7 +151,7 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 	approved.Spec.SignerName = "other"
 	approved.Status.Certificate = []byte("forged")
 	approved.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{
-		{Type: certificatesv1.CertificateApproved, Status: v1.ConditionTrue},
+		{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue},
 	}
 	PrepareApproval(ctx, approved, r)
 	if approved.Spec.SignerName != r.Spec.SignerName || approved.Status.Certificate != nil || len(approved.Status.Conditions) != 1 {
@@ -164,8 +163,8 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 
 	denied := approved.DeepCopy()
 	denied.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{
-		{Type: certificatesv1.CertificateDenied, Status: v1.ConditionTrue},
-		{Type: certificatesv1.CertificateFailed, Status: v1.ConditionTrue}, // the signer's to say
+		{Type: certificatesv1.CertificateDenied, Status: corev1.ConditionTrue},
+		{Type: certificatesv1.CertificateFailed, Status: corev1.ConditionTrue}, // the signer's to say
 	}
 	PrepareApproval(ctx, denied, approved)
 	if errs := ValidateApproval(denied, approved); len(denied.Status.Conditions) != 1 || len(errs) != 1 {

@@ -1,33 +1,33 @@
 package kinds
 
 import (
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func modes(list []v1.PersistentVolumeAccessMode, path *field.Path, otherwise string) (errs field.ErrorList) {
+func modes(list []corev1.PersistentVolumeAccessMode, path *field.Path, otherwise string) (errs field.ErrorList) {
 	if len(list) == 0 {
 		return field.ErrorList{field.Required(path, otherwise)}
 	}
 	for _, m := range list {
 		errs = append(errs, oneOf(m, path,
-			v1.ReadOnlyMany, v1.ReadWriteMany, v1.ReadWriteOnce, v1.ReadWriteOncePod)...)
+			corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
 	}
 	return errs
 }
 
 // ValidatePersistentVolume checks access modes and capacity.
-func ValidatePersistentVolume(v, old *v1.PersistentVolume) field.ErrorList {
+func ValidatePersistentVolume(v, old *corev1.PersistentVolume) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := modes(v.Spec.AccessModes, path.Child("accessModes"), "")
-	size, ok := v.Spec.Capacity[v1.ResourceStorage]
+	size, ok := v.Spec.Capacity[corev1.ResourceStorage]
 	switch {
 	case len(v.Spec.Capacity) == 0:
 		errs = append(errs, field.Required(path.Child("capacity"), ""))
 	case !ok || len(v.Spec.Capacity) > 1:
-		errs = append(errs, field.NotSupported(path.Child("capacity"), v.Spec.Capacity, []v1.ResourceName{v1.ResourceStorage}))
+		errs = append(errs, field.NotSupported(path.Child("capacity"), v.Spec.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
 	case size.Sign() <= 0:
 		errs = append(errs, field.Invalid(path.Child("capacity").Key("storage"), size.String(), "must be greater than zero"))
 	}
@@ -41,11 +41,11 @@ func ValidatePersistentVolume(v, old *v1.PersistentVolume) field.ErrorList {
 
 // ValidatePersistentVolumeClaim checks access modes and size. Once made, a claim may be bound,
 // grow, and change its attributes class.
-func ValidatePersistentVolumeClaim(c, old *v1.PersistentVolumeClaim) field.ErrorList {
+func ValidatePersistentVolumeClaim(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	path, s := field.NewPath("spec"), &c.Spec
 	errs := modes(s.AccessModes, path.Child("accessModes"), "at least 1 access mode is required")
 	at := path.Child("resources").Key("storage")
-	size, ok := s.Resources.Requests[v1.ResourceStorage]
+	size, ok := s.Resources.Requests[corev1.ResourceStorage]
 	switch {
 	case !ok:
 		errs = append(errs, field.Required(at, ""))
@@ -65,7 +65,7 @@ func ValidatePersistentVolumeClaim(c, old *v1.PersistentVolumeClaim) field.Error
 	back.Resources.Requests, back.VolumeAttributesClassName = was.Resources.Requests, was.VolumeAttributesClassName
 	errs = append(errs, forbidChange(back, was, path,
 		"spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")...)
-	if before := was.Resources.Requests[v1.ResourceStorage]; size.Cmp(before) < 0 {
+	if before := was.Resources.Requests[corev1.ResourceStorage]; size.Cmp(before) < 0 {
 		errs = append(errs, field.Forbidden(path.Child("resources", "requests", "storage"),
 			"field can not be less than previous value"))
 	}
@@ -81,7 +81,7 @@ func ValidateStorageClass(c, old *storagev1.StorageClass) (errs field.ErrorList)
 	}
 	if c.ReclaimPolicy != nil {
 		errs = append(errs, oneOf(*c.ReclaimPolicy, field.NewPath("reclaimPolicy"),
-			v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRetain)...)
+			corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)...)
 	}
 	if c.VolumeBindingMode != nil {
 		errs = append(errs, oneOf(*c.VolumeBindingMode, field.NewPath("volumeBindingMode"),

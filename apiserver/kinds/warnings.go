@@ -5,7 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -14,15 +14,15 @@ import (
 var templatePath = field.NewPath("spec", "template", "spec")
 
 // PodWarnings warn of host aliases and addresses that are likely mistakes (C5.3, 0.10).
-func PodWarnings(p, _ *v1.Pod) []string { return podWarnings(&p.Spec, field.NewPath("spec")) }
+func PodWarnings(p, _ *corev1.Pod) []string { return podWarnings(&p.Spec, field.NewPath("spec")) }
 
 // PodTemplateWarnings are PodWarnings for a template.
-func PodTemplateWarnings(t, _ *v1.PodTemplate) []string {
+func PodTemplateWarnings(t, _ *corev1.PodTemplate) []string {
 	return podWarnings(&t.Template.Spec, field.NewPath("template", "spec"))
 }
 
 // ReplicationControllerWarnings are PodWarnings for its template.
-func ReplicationControllerWarnings(r, _ *v1.ReplicationController) []string {
+func ReplicationControllerWarnings(r, _ *corev1.ReplicationController) []string {
 	if r.Spec.Template == nil {
 		return nil
 	}
@@ -57,7 +57,7 @@ func CronJobWarnings(c, _ *batchv1.CronJob) []string {
 	return podWarnings(&c.Spec.JobTemplate.Spec.Template.Spec, field.NewPath("spec", "jobTemplate").Child("spec", "template", "spec"))
 }
 
-func podWarnings(s *v1.PodSpec, path *field.Path) (warnings []string) {
+func podWarnings(s *corev1.PodSpec, path *field.Path) (warnings []string) {
 	seen := map[string]bool{}
 	for i, alias := range s.HostAliases {
 		at := path.Child("hostAliases").Index(i).Child("ip")

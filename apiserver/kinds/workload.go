@@ -2,7 +2,7 @@ package kinds
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -103,7 +103,7 @@ func ValidateDaemonSet(d, old *appsv1.DaemonSet) field.ErrorList {
 }
 
 // ValidateReplicationController checks a ReplicationController, whose selector may change.
-func ValidateReplicationController(r, _ *v1.ReplicationController) field.ErrorList {
+func ValidateReplicationController(r, _ *corev1.ReplicationController) field.ErrorList {
 	path, s := field.NewPath("spec"), &r.Spec
 	errs := nonNegative(int64(s.MinReadySeconds), path.Child("minReadySeconds"))
 	if len(s.Selector) == 0 {
@@ -130,7 +130,7 @@ func ValidateControllerRevision(r, old *appsv1.ControllerRevision) field.ErrorLi
 }
 
 // replicated checks the selector of an apps/v1 kind and its template.
-func replicated(s *metav1.LabelSelector, t *v1.PodTemplateSpec, kind string, path *field.Path) (errs field.ErrorList) {
+func replicated(s *metav1.LabelSelector, t *corev1.PodTemplateSpec, kind string, path *field.Path) (errs field.ErrorList) {
 	at := path.Child("selector")
 	switch {
 	case s == nil:
@@ -148,14 +148,14 @@ func replicated(s *metav1.LabelSelector, t *v1.PodTemplateSpec, kind string, pat
 }
 
 // template checks a template whose Pods run forever and are found by selector.
-func template(selector labels.Selector, t *v1.PodTemplateSpec, path *field.Path) (errs field.ErrorList) {
+func template(selector labels.Selector, t *corev1.PodTemplateSpec, path *field.Path) (errs field.ErrorList) {
 	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
 		errs = append(errs, field.Invalid(path.Child("metadata", "labels"), t.Labels,
 			"`selector` does not match template `labels`"))
 	}
 	errs = append(errs, podSpec(&t.Spec, path.Child("spec"))...)
-	if t.Spec.RestartPolicy != v1.RestartPolicyAlways {
-		errs = append(errs, oneOf(t.Spec.RestartPolicy, path.Child("spec", "restartPolicy"), v1.RestartPolicyAlways)...)
+	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+		errs = append(errs, oneOf(t.Spec.RestartPolicy, path.Child("spec", "restartPolicy"), corev1.RestartPolicyAlways)...)
 	}
 	if t.Spec.ActiveDeadlineSeconds != nil {
 		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"),
