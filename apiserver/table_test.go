@@ -25,7 +25,7 @@ import (
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
-var updateTable = flag.Bool("update-table", false, "write the answers of the rules to testdata/table")
+var update = flag.Bool("update", false, "write the answers of the rules to testdata/table")
 
 // TestTable runs every function of every row over an empty object: a type that does not fit its
 // row, a panic on what validation would refuse, or a row without its columns shows here.
@@ -158,7 +158,7 @@ func TestRules(t *testing.T) {
 
 func compareText(t *testing.T, golden, got string) {
 	t.Helper()
-	if *updateTable {
+	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
