@@ -5,3 +5,5 @@
 // Everything is generated ahead by hack/openapi (make update) from the server's own routes and
 // embedded compressed; nothing is unpacked before somebody asks for it.
 package openapi
+
+//go:generate ../../hack/openapi/run.sh

@@ -10,8 +10,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
+
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/dualstack"
@@ -19,8 +23,6 @@ import (
 	"github.com/duetk8s/duet/hack/openapi/definitions"
 	"github.com/duetk8s/duet/hack/openapi/documents"
 	"github.com/duetk8s/duet/pki"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	"k8s.io/klog/v2"
 )
 
 func main() {
@@ -28,17 +30,13 @@ func main() {
 	file := flag.String("file", "apiserver/openapi/documents.zip", "the archive")
 	version := flag.String("version", "v1.37.2", "info.version of the documents")
 	flag.Parse()
-	klog.SetOutput(nowhere{})
 	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	if err := run(context.Background(), *file, *version, *verify); err != nil {
 		fmt.Fprintln(os.Stderr, "openapi:", err)
 		os.Exit(1)
 	}
 }
-
-type nowhere struct{}
-
-func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 
 func run(ctx context.Context, file, version string, verify bool) (err error) {
 	dir, err := os.MkdirTemp("", "duet-openapi-")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Regenerates apiserver/openapi/documents.zip; with -verify only says whether it is current.
-# The Go definitions in between (1.5 MB) stay out of git.
+# The Go definitions in between (1.5 MB) are removed again.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -9,10 +9,11 @@ coordination/v1 discovery/v1 events/v1 networking/v1 networking/v1beta1 node/v1 
 machinery="apis/meta/v1 api/resource runtime util/intstr version"
 
 out=hack/openapi/definitions
+trap 'rm -rf $out' EXIT
 mkdir -p $out
 # shellcheck disable=SC2046
 go tool -modfile=tools/go.mod openapi-gen \
 	--output-dir $out --output-pkg github.com/duetk8s/duet/$out --output-file definitions.go \
 	--go-header-file /dev/null --report-filename $out/violations.txt \
 	$(printf 'k8s.io/api/%s ' $api) $(printf 'k8s.io/apimachinery/pkg/%s ' $machinery)
-exec go run -tags openapi ./hack/openapi "$@"
+go run -tags openapi ./hack/openapi "$@"

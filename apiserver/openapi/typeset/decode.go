@@ -42,26 +42,36 @@ func (r *reader) atom() (a schema.Atom) {
 		a.Scalar = (*schema.Scalar)(r.text())
 	}
 	if bits&hasList != 0 {
-		a.List = &schema.List{ElementType: r.ref(), ElementRelationship: *relationship(r.text())}
-		if n := r.count(); n > 0 {
-			a.List.Keys = make([]string, n)
-			for i := range a.List.Keys {
-				a.List.Keys[i] = *r.text()
-			}
-		}
+		a.List = r.list()
 	}
 	if bits&hasMap != 0 {
-		a.Map = &schema.Map{}
-		if n := r.count(); n > 0 {
-			a.Map.Fields = make([]schema.StructField, n)
-			for i := range a.Map.Fields {
-				a.Map.Fields[i] = r.field()
-			}
-		}
-		a.Map.ElementType = r.ref()
-		a.Map.ElementRelationship = *relationship(r.text())
+		a.Map = r.fields()
 	}
 	return a
+}
+
+func (r *reader) list() *schema.List {
+	l := &schema.List{ElementType: r.ref(), ElementRelationship: *relationship(r.text())}
+	if n := r.count(); n > 0 {
+		l.Keys = make([]string, n)
+		for i := range l.Keys {
+			l.Keys[i] = *r.text()
+		}
+	}
+	return l
+}
+
+func (r *reader) fields() *schema.Map {
+	m := &schema.Map{}
+	if n := r.count(); n > 0 {
+		m.Fields = make([]schema.StructField, n)
+		for i := range m.Fields {
+			m.Fields[i] = r.field()
+		}
+	}
+	m.ElementType = r.ref()
+	m.ElementRelationship = *relationship(r.text())
+	return m
 }
 
 func (r *reader) ref() (t schema.TypeRef) {

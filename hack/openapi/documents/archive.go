@@ -80,7 +80,7 @@ func (s *Set) Write(file string) error {
 
 // Verify says which documents in the archive differ from the set. It compares contents: another
 // release of Go may compress them to other bytes.
-func (s *Set) Verify(file string) error {
+func (s *Set) Verify(file string) (err error) {
 	want, err := s.entries()
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (s *Set) Verify(file string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	var stale []string
 	for _, f := range r.File {
 		data, err := contents(f)

@@ -7,6 +7,7 @@ package documents
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -68,9 +69,7 @@ func Build(c Config) (*Set, error) {
 			return nil, fmt.Errorf("OpenAPI v3 of %s: %w", path, err)
 		}
 		if doc.Components != nil {
-			for name, s := range doc.Components.Schemas {
-				schemas[name] = s
-			}
+			maps.Copy(schemas, doc.Components.Schemas)
 		}
 		if err := complete(doc); err != nil {
 			return nil, fmt.Errorf("OpenAPI v3 of %s: %w", path, err)
@@ -106,7 +105,7 @@ func (c Config) buildV2(names *namer.DefinitionNamer) (Document, error) {
 		Info:                  c.info(),
 		DefaultResponse:       &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
 		CommonResponses:       map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}},
-		GetOperationIDAndTags: namer.GetOperationIDAndTags,
+		GetOperationIDAndTags: namer.GetOperationIDAndTags, //nolint:staticcheck // k8s.io/apiserver has no other yet
 		GetDefinitionName:     names.GetDefinitionName,
 		GetDefinitions:        c.Definitions,
 		SecurityDefinitions:   &spec.SecurityDefinitions{"BearerToken": bearerToken()},
@@ -130,7 +129,7 @@ func (c Config) buildV3(names *namer.DefinitionNamer, service *restful.WebServic
 		Info:                  c.info(),
 		DefaultResponse:       &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
 		CommonResponses:       map[int]*spec3.Response{http.StatusUnauthorized: {ResponseProps: spec3.ResponseProps{Description: "Unauthorized"}}},
-		GetOperationIDAndTags: namer.GetOperationIDAndTags,
+		GetOperationIDAndTags: namer.GetOperationIDAndTags, //nolint:staticcheck // k8s.io/apiserver has no other yet
 		GetDefinitionName:     names.GetDefinitionName,
 		GetDefinitions:        c.Definitions,
 		SecuritySchemes: spec3.SecuritySchemes{"BearerToken": &spec3.SecurityScheme{SecuritySchemeProps: spec3.SecuritySchemeProps{
