@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -55,7 +54,7 @@ func (e *ParseError) Unwrap() error { return e.Err }
 func Read(ctx context.Context, from Discovery) (Catalog, error) {
 	groups, lists, err := from.ServerGroupsAndResourcesWithContext(ctx)
 	if err != nil && !IsPartial(err) {
-		return Catalog{}, fmt.Errorf("read discovery: %w", err)
+		return Catalog{}, err // users read it in conditions: the callers say what it was for
 	}
 	catalog, parseErr := fromDiscovery(groups, lists)
 	if err == nil {

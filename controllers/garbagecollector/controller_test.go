@@ -182,9 +182,24 @@ func (s *stage) want(want string) {
 	s.Fatalf("got  %s\nwant %s", got, want)
 }
 
-func (s *stage) remove(gvr schema.GroupVersionResource, name string, policy metav1.DeletionPropagation) {
+// watched waits until the kinds are watched: the fake API, unlike the real one, forgets what
+// happens between list and watch.
+func (s *stage) watched(kinds ...schema.GroupVersionResource) {
 	s.Helper()
 	<-s.ready
+	for _, gvr := range kinds {
+		watched := func(a clienttesting.Action) bool { return a.Matches("watch", gvr.Resource) }
+		for end := time.Now().Add(10 * time.Second); !slices.ContainsFunc(s.client.Actions(), watched); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				s.Fatalf("%s are not watched", gvr.Resource)
+			}
+		}
+	}
+}
+
+func (s *stage) remove(gvr schema.GroupVersionResource, name string, policy metav1.DeletionPropagation) {
+	s.Helper()
+	s.watched(owners, children)
 	if err := s.client.Resource(gvr).Namespace("x").Delete(s.Context(), name, metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
 		s.Fatal(err)
 	}
@@ -260,7 +275,7 @@ func TestAbsentOwners(t *testing.T) {
 
 func TestOwnerCreatedAfterItsDependent(t *testing.T) {
 	s := start(t, everything(), object(owners, "a"))
-	<-s.ready
+	s.watched(children)
 	for _, o := range []*metav1.PartialObjectMetadata{object(children, "p", "rs/a"), object(children, "q", "rs/late")} {
 		if err := s.client.Tracker().Create(children, o, "x"); err != nil {
 			t.Fatal(err)

@@ -139,7 +139,7 @@ func (g *graph) situationOf(uid types.UID, kinds resolver) (situation, bool) {
 	for _, r := range n.owners {
 		s.owners = append(s.owners, g.stateOf(n, r, kinds))
 	}
-	for d := range g.dependents[uid] {
+	for _, d := range g.dependents[uid] {
 		dependent := g.nodes[d]
 		if n.orphaning() || (n.waiting() && dependent.blocks(uid)) {
 			s.dependents = append(s.dependents, *dependent)

@@ -48,8 +48,13 @@ func (n *node) blocks(owner types.UID) bool {
 	})
 }
 
-// newNode shares the names of namespaces and resources between nodes.
+// newNode takes what it needs of o, which the caller must not change any more. Strings that are
+// the same in many objects are kept once.
 func newNode(resource schema.GroupResource, o *metav1.PartialObjectMetadata) *node {
+	for i := range o.OwnerReferences {
+		r := &o.OwnerReferences[i]
+		r.APIVersion, r.Kind = unique.Make(r.APIVersion).Value(), unique.Make(r.Kind).Value()
+	}
 	return &node{
 		uid: o.UID, resource: resource, namespace: unique.Make(o.Namespace).Value(), name: o.Name,
 		revision: o.ResourceVersion, owners: o.OwnerReferences, finalizers: o.Finalizers,
@@ -61,14 +66,14 @@ func newNode(resource schema.GroupResource, o *metav1.PartialObjectMetadata) *no
 // one goroutine own it.
 type graph struct {
 	nodes      map[types.UID]*node
-	dependents map[types.UID]map[types.UID]struct{} // owner, seen or not, to dependents
+	dependents map[types.UID][]types.UID // owner, seen or not, to dependents in any order
 	kinds      map[schema.GroupResource]map[types.UID]struct{}
 }
 
 func newGraph() *graph {
 	return &graph{
 		nodes:      map[types.UID]*node{},
-		dependents: map[types.UID]map[types.UID]struct{}{},
+		dependents: map[types.UID][]types.UID{},
 		kinds:      map[schema.GroupResource]map[types.UID]struct{}{},
 	}
 }
@@ -153,7 +158,7 @@ func (g *graph) markEverything(m marks) {
 }
 
 func (g *graph) markDependents(owner types.UID, m marks) {
-	for uid := range g.dependents[owner] {
+	for _, uid := range g.dependents[owner] {
 		m.add(uid)
 	}
 }
@@ -169,16 +174,21 @@ func (g *graph) markWaiting(owners []metav1.OwnerReference, m marks) {
 
 func (g *graph) reindex(uid types.UID, old, now []metav1.OwnerReference) {
 	for _, r := range old {
-		delete(g.dependents[r.UID], uid)
-		if len(g.dependents[r.UID]) == 0 {
+		list := g.dependents[r.UID]
+		at := slices.Index(list, uid)
+		switch {
+		case at < 0: // the object named this owner twice
+		case len(list) == 1:
 			delete(g.dependents, r.UID)
+		default:
+			list[at] = list[len(list)-1]
+			g.dependents[r.UID] = list[:len(list)-1]
 		}
 	}
 	for _, r := range now {
-		if g.dependents[r.UID] == nil {
-			g.dependents[r.UID] = map[types.UID]struct{}{}
+		if !slices.Contains(g.dependents[r.UID], uid) {
+			g.dependents[r.UID] = append(g.dependents[r.UID], uid)
 		}
-		g.dependents[r.UID][uid] = struct{}{}
 	}
 }
 

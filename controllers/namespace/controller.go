@@ -21,7 +21,10 @@ import (
 
 // Deps is what the controller acts through. The caller starts the informer after New.
 type Deps struct {
-	Client     kubernetes.Interface
+	Client kubernetes.Interface
+	// Standard creates a standard namespace that somebody deleted, which the role of the namespace
+	// controller does not allow. Nil means Client.
+	Standard   kubernetes.Interface
 	Metadata   metadata.Interface
 	Discovery  catalog.Discovery
 	Namespaces coreinformers.NamespaceInformer
@@ -52,6 +55,9 @@ type Controller struct {
 func New(deps Deps, config Config) (*Controller, error) {
 	if config.Workers == 0 {
 		config.Workers = 4
+	}
+	if deps.Standard == nil {
+		deps.Standard = deps.Client
 	}
 	c := &Controller{
 		deps: deps, config: config, contents: contents{client: deps.Metadata},
@@ -107,7 +113,7 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	ns, err := c.deps.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err) && isStandard(name):
-		return ensure(ctx, c.deps.Client, name)
+		return ensure(ctx, c.deps.Standard, name)
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:

@@ -203,7 +203,7 @@ func TestDiscoveryDown(t *testing.T) {
 			return down.Load(), nil, errors.New("refused")
 		})
 	}, []runtime.Object{going("x")})
-	s.want("[other kubernetes]\nread discovery: refused")
+	s.want("[other kubernetes]\nrefused")
 	down.Store(false)
 	s.want("[other]")
 }

@@ -23,6 +23,10 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// patience is how many failures of a key in a row make a line in the log: the first after 5 s,
+// then one in about 5 min.
+const patience = 10
+
 // Sync brings what key names to its wanted state. An error makes the key come back.
 type Sync[K comparable] func(ctx context.Context, key K) error
 
@@ -70,12 +74,23 @@ func (q *Queue[K]) next(ctx context.Context) bool {
 		return true // shutting down: drop what is left
 	}
 	if err := q.sync(ctx, key); err != nil {
-		if ctx.Err() == nil {
-			klog.FromContext(ctx).V(2).Info("Will try again", "key", fmt.Sprint(key), "err", err)
-		}
+		q.complain(ctx, key, err)
 		q.keys.AddRateLimited(key)
 		return true
 	}
 	q.keys.Forget(key)
 	return true
+}
+
+// complain logs what keeps failing: conflicts come and go and are nobody's business, but what
+// failed many times in a row needs somebody's attention.
+func (q *Queue[K]) complain(ctx context.Context, key K, err error) {
+	logger := klog.FromContext(ctx).WithValues("key", fmt.Sprint(key))
+	switch n := q.keys.NumRequeues(key); {
+	case ctx.Err() != nil:
+	case n%patience == patience-1:
+		logger.Error(err, "Keeps failing, will try again", "failures", n+1)
+	default:
+		logger.V(2).Info("Will try again", "err", err)
+	}
 }
