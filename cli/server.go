@@ -78,7 +78,7 @@ func (p Program) server(ctx context.Context, f serverFlags) (err error) {
 	}
 	config.Ready = func() { report.ready() }
 	err = assemble.Server(ctx, config)
-	if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+	if stopped := ctx.Err() != nil && errors.Is(err, context.Canceled); err != nil && !stopped {
 		return fmt.Errorf("run the control plane in %s: %w", config.DataDir, err)
 	}
 	return nil

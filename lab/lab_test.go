@@ -111,7 +111,7 @@ func TestLife(t *testing.T) {
 	first := up(t, l, r)
 
 	status := inspect(t, r)
-	if status.State != Running || status.Health != "ok" || status.PID == 0 || status.Settings.Port != first.Settings.Port {
+	if status.State != Running || status.Health != "ok" || status.PID == 0 || status.Port != first.Settings.Port {
 		t.Errorf("after up: %+v", status)
 	}
 	if got, want := fmt.Sprint(status.Addresses), "map[control:[172.30.0.2 fd00:172:30::2]]"; got != want {

@@ -40,8 +40,10 @@ func preflight(uplink bool) error {
 		}},
 	}
 	if uplink {
-		probes = append(probes, probe{"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
-			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) }})
+		probes = append(probes, probe{
+			"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
+			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) },
+		})
 	}
 	var missing []string
 	err := inScratch(func() {

@@ -21,9 +21,9 @@ import (
 type State string
 
 const (
-	// Running: its server lives. Whether it is well is Status.Health.
+	// Running means that its server lives. Whether it is well is Status.Health.
 	Running State = "running"
-	// Stopped: there is data, and nobody works on it; up resumes it.
+	// Stopped means that there is data, and nobody works on it; up resumes it.
 	Stopped State = "stopped"
 )
 
@@ -145,15 +145,15 @@ func sizes(dir string) map[string]int64 {
 	out := map[string]int64{"total": 0}
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it has vanished
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it has vanished
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			out["total"] += st.Blocks * 512
-			if top, _, nested := strings.Cut(strings.TrimPrefix(path, dir+"/"), "/"); nested {
+			if top, _, nested := strings.Cut(strings.TrimPrefix(path, dir+"/"), "/"); nested && path != dir {
 				out[top] += st.Blocks * 512
 			}
 		}
