@@ -105,7 +105,7 @@ func componentOf(dir string) string {
 		if !each {
 			return c
 		}
-		if rest := strings.TrimPrefix(dir, parent+"/"); rest != dir {
+		if rest, ok := strings.CutPrefix(dir, parent+"/"); ok {
 			first, _, _ := strings.Cut(rest, "/")
 			return parent + "/" + first
 		}
