@@ -142,7 +142,7 @@ func TestServerReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	writer.Close()
-	f := serverFlags{dataDir: t.TempDir(), serviceCIDR: "x", podCIDR: defaultPodCIDR, listenFD: noFD, lockFD: noFD, readyFD: fd}
+	f := serverFlags{name: "duet", dataDir: t.TempDir(), serviceCIDR: "x", podCIDR: defaultPodCIDR, listenFD: noFD, lockFD: noFD, readyFD: fd}
 	if err := (Program{Stderr: io.Discard}).server(t.Context(), f); !isUsage(err) {
 		t.Errorf("got %v", err)
 	}
@@ -199,7 +199,7 @@ func TestKubectl(t *testing.T) {
 
 func TestStatusText(t *testing.T) {
 	var out bytes.Buffer
-	s := lab.Status{Settings: lab.Settings{Name: "duet"}, State: lab.Running, DataDir: "/d", PID: 7, Started: time.Now(), Health: "ok", URL: "https://127.0.0.1:5", Context: "duet-duet"}
+	s := lab.Status{Settings: lab.Settings{Name: "duet"}, State: lab.Running, DataDir: "/d", PID: 7, Started: time.Now(), Health: "ok", URL: "https://127.0.0.1:5"}
 	s.Sizes = map[string]int64{"total": 3 << 20, "etcd": 2 << 20}
 	printStatus(&out, s)
 	want := []string{

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duetk8s/duet/lab"
+	"github.com/duetk8s/duet/pki"
 )
 
 // cluster is the pair of flags that says which cluster is meant.
@@ -142,7 +143,7 @@ func (p Program) up(c *cobra.Command, f upFlags) error {
 			did = "is up already"
 		}
 		fmt.Fprintf(p.Stderr, "Cluster %q %s. Its context is %s in %s; try: duet kubectl get services\n",
-			f.name, did, lab.ContextName(f.name), result.Settings.Kubeconfig)
+			f.name, did, pki.ContextName(f.name), result.Settings.Kubeconfig)
 	}
 	return nil
 }

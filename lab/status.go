@@ -33,7 +33,6 @@ type Status struct {
 	Settings
 	State   State     `json:"state"`
 	DataDir string    `json:"dataDir"`
-	Context string    `json:"context"`
 	URL     string    `json:"url,omitempty"`
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started,omitzero"`
@@ -68,7 +67,7 @@ func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	out := Status{Settings: s, State: Stopped, DataDir: dir, Context: ContextName(name), Sizes: sizes(dir)}
+	out := Status{Settings: s, State: Stopped, DataDir: dir, Sizes: sizes(dir)}
 	pid, err := holder(dir)
 	if err != nil {
 		return Status{}, fmt.Errorf("see who works on %s: %w", dir, err)
