@@ -42,6 +42,10 @@ acceptance: build
 lint: build/golangci-lint
 	build/golangci-lint run --allow-parallel-runners ./...
 
+# What tests run in Pods, made of Debian's packages: needs apt, pulls from no registry.
+images: needs
+	hack/images.sh build/images
+
 up: build
 	bin/duet up --name $(NAME) --nodes $(NODES) $(UP)
 

@@ -66,6 +66,7 @@ func TestWrongUsage(t *testing.T) {
 		{"no room for a node v6", "server --pod-cidr fd00::/65", `duet: --pod-cidr "fd00::/65": `, "fd00:10:244::/56\n"},
 		{"port range", "server --service-node-port-range 5-3", `duet: --service-node-port-range "5-3": `, "30000-32767\n"},
 		{"port range with a tail", "server --service-node-port-range 1-3,5", `duet: --service-node-port-range "1-3,5": `, "30000-32767\n"},
+		{"advertise loopback", "server --advertise ::1", `duet: --advertise "::1": `, "2001:db8::10\n"},
 		{"advertise", "server --advertise ::", `duet: --advertise "::": `, "2001:db8::10\n"},
 		{"etcd in clear text", "server --etcd-servers http://192.0.2.1:2379", `duet: --etcd-servers "http://192.0.2.1:2379": `, "https://192.0.2.10:2379\n"},
 		{"half a key pair", "server --etcd-certfile x", "duet: --etcd-certfile and --etcd-keyfile", "both or neither\n"},
