@@ -40,7 +40,11 @@ acceptance: build
 	@hack/acceptance.sh '$(ACCEPTANCE)' $(PAGES)
 
 lint: build/golangci-lint
-	build/golangci-lint run ./...
+	build/golangci-lint run --allow-parallel-runners ./...
+
+# What tests run in Pods, made of Debian's packages: needs apt, pulls from no registry.
+images: needs
+	hack/images.sh build/images
 
 up: build
 	bin/duet up --name $(NAME) --nodes $(NODES) $(UP)
@@ -61,13 +65,13 @@ update: build/golangci-lint
 	cd tools && go mod tidy
 	go generate ./...
 	build/golangci-lint fmt
-	build/golangci-lint run --fix ./...
+	build/golangci-lint run --allow-parallel-runners --fix ./...
 
 verify: build/golangci-lint
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
 	build/golangci-lint fmt --diff
-	build/golangci-lint run ./...
+	build/golangci-lint run --allow-parallel-runners ./...
 
 # golangci-lint takes minutes to compile: once for each version of the tools.
 build/golangci-lint: tools/go.mod tools/go.sum

@@ -14,7 +14,7 @@ func (p Program) downCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return l.Down(which.name, which.dataDir)
+			return l.Down(c.Context(), which.name, which.dataDir)
 		},
 	}
 	which.addFlags(c)

@@ -26,7 +26,7 @@ func forKubectl(args []string) ([]string, bool) {
 // for its name in os.Args (user agent, change cause, plugins).
 func kubectl(args []string) int {
 	os.Args = append([]string{"kubectl"}, args...)
-	logs.GlogSetter(kubectlcmd.GetLogVerbosity(os.Args))
+	_, _ = logs.GlogSetter(kubectlcmd.GetLogVerbosity(os.Args)) // a wrong level is reported when the flag is parsed
 	if err := componentcli.RunNoErrOutput(kubectlcmd.NewDefaultKubectlCommand()); err != nil {
 		cmdutil.CheckErr(err)
 	}

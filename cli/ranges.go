@@ -53,7 +53,7 @@ func parseAddresses(flag string, values []string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for _, v := range values {
 		a, err := netip.ParseAddr(strings.TrimSpace(v))
-		if err != nil || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() {
+		if err != nil || a.Zone() != "" || a.Is4In6() || !a.IsGlobalUnicast() {
 			return nil, &lab.FlagError{Flag: "--" + flag, Value: v, Problem: "not an address to be reached at", Want: "want e.g. 192.0.2.10,2001:db8::10"}
 		}
 		out = append(out, a)

@@ -21,6 +21,7 @@ const noFD = -1
 
 // serverFlags as typed; the descriptors come from `duet up`.
 type serverFlags struct {
+	name                      string
 	dataDir                   string
 	serviceCIDR, podCIDR      string
 	nodePorts                 string
@@ -39,6 +40,7 @@ func (p Program) serverCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return p.server(c.Context(), f) },
 	}
 	flags := c.Flags()
+	flags.StringVar(&f.name, "name", "duet", "name of the cluster, for its kubeconfig")
 	flags.StringVar(&f.dataDir, "data-dir", filepath.Join(lab.DefaultDataDir("server")), "where all its state is")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", defaultServiceCIDR, "ranges of Service addresses, the default family first; one is single-stack")
 	flags.StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "ranges of Pod addresses, split into /24 and /64 per node")
@@ -78,7 +80,7 @@ func (p Program) server(ctx context.Context, f serverFlags) (err error) {
 	}
 	config.Ready = func() { report.ready() }
 	err = assemble.Server(ctx, config)
-	if err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+	if stopped := ctx.Err() != nil && errors.Is(err, context.Canceled); err != nil && !stopped {
 		return fmt.Errorf("run the control plane in %s: %w", config.DataDir, err)
 	}
 	return nil
@@ -86,7 +88,10 @@ func (p Program) server(ctx context.Context, f serverFlags) (err error) {
 
 // config checks the flags; nothing has been opened yet.
 func (f serverFlags) config() (assemble.ServerConfig, error) {
-	var c assemble.ServerConfig
+	c := assemble.ServerConfig{Name: f.name}
+	if err := (&cluster{name: f.name}).check(); err != nil {
+		return c, err
+	}
 	var err error
 	if c.DataDir, err = filepath.Abs(f.dataDir); err != nil {
 		return c, err

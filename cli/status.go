@@ -13,6 +13,7 @@ import (
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/lab"
+	"github.com/duetk8s/duet/pki"
 )
 
 func (p Program) statusCommand() *cobra.Command {
@@ -31,7 +32,11 @@ func (p Program) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(p.Stdout, s, func() { printStatus(p.Stdout, s) })
+			answer := struct {
+				lab.Status
+				Context string `json:"context"`
+			}{s, pki.ContextName(s.Name)}
+			return out.print(p.Stdout, answer, func() { printStatus(p.Stdout, s) })
 		},
 	}
 	which.addFlags(c)
@@ -49,7 +54,7 @@ func printStatus(w io.Writer, s lab.Status) {
 	if s.State == lab.Running {
 		row("state", "running for %s, pid %d", time.Since(s.Started).Round(time.Second), s.PID)
 		row("health", "%s", s.Health)
-		row("API", "%s, context %s", s.URL, s.Context)
+		row("API", "%s, context %s", s.URL, pki.ContextName(s.Name))
 	} else {
 		row("state", "stopped; `duet up --name %s` resumes it", s.Name)
 	}

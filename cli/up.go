@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duetk8s/duet/lab"
+	"github.com/duetk8s/duet/pki"
 )
 
 // cluster is the pair of flags that says which cluster is meant.
@@ -46,13 +47,17 @@ A cluster that was up before comes back with its data and its settings; flags ch
 		RunE: func(c *cobra.Command, _ []string) error { return p.up(c, f) },
 	}
 	f.addFlags(c)
+	return c
+}
+
+func (f *upFlags) addFlags(c *cobra.Command) {
+	f.cluster.addFlags(c)
 	c.Flags().IntVar(&f.nodes, "nodes", 2, "worker nodes; 0 is the control plane only")
 	c.Flags().StringVar(&f.serviceCIDR, "service-cidr", defaultServiceCIDR, "ranges of Service addresses, the default family first; one is single-stack")
 	c.Flags().StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "ranges of Pod addresses, split into /24 and /64 per node")
 	c.Flags().BoolVar(&f.uplink, "uplink", true, "give the cluster a way out; without, nothing leaves it")
 	c.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "the file to add context duet-NAME to (default $KUBECONFIG, or ~/.kube/config)")
 	c.Flags().Uint16Var(&f.port, "port", 0, "port of the API on 127.0.0.1; 0 is any free one, kept from then on")
-	return c
 }
 
 // request turns the flags that were given into what is asked for, and all of them, defaults
@@ -138,7 +143,7 @@ func (p Program) up(c *cobra.Command, f upFlags) error {
 			did = "is up already"
 		}
 		fmt.Fprintf(p.Stderr, "Cluster %q %s. Its context is %s in %s; try: duet kubectl get services\n",
-			f.name, did, lab.ContextName(f.name), result.Settings.Kubeconfig)
+			f.name, did, pki.ContextName(f.name), result.Settings.Kubeconfig)
 	}
 	return nil
 }

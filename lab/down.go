@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,7 @@ import (
 
 // Down removes a cluster: its processes, network, mounts, the context in the kubeconfig that up has
 // put it in, and its data. What is gone already is no error, so it can be repeated.
-func (l *Lab) Down(name, dataDir string) error {
+func (l *Lab) Down(ctx context.Context, name, dataDir string) error {
 	if err := needRoot("down"); err != nil {
 		return err
 	}
@@ -50,8 +51,8 @@ func (l *Lab) Down(name, dataDir string) error {
 		return err
 	}
 	if s.Kubeconfig != "" {
-		if err := l.Kubeconfigs.Remove(s.Kubeconfig, ContextName(name)); err != nil {
-			return fmt.Errorf("remove context %s from %s: %w", ContextName(name), s.Kubeconfig, err)
+		if err := l.Kubeconfigs.Remove(ctx, s.Kubeconfig, name); err != nil {
+			return fmt.Errorf("remove the context of cluster %q from %s: %w", name, s.Kubeconfig, err)
 		}
 	}
 	l.Progress("removing the data")

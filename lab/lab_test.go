@@ -22,15 +22,16 @@ import (
 // contexts is a Kubeconfigs that keeps what would be written.
 type contexts map[string][]string
 
-func (c contexts) Merge(file, context, _ string) error {
-	if !slices.Contains(c[file], context) {
-		c[file] = append(c[file], context)
+func (c contexts) Merge(_ context.Context, file, admin string) error {
+	cluster, err := os.ReadFile(admin) // the fake server writes the name alone
+	if name := string(cluster); err == nil && !slices.Contains(c[file], name) {
+		c[file] = append(c[file], name)
 	}
-	return nil
+	return err
 }
 
-func (c contexts) Remove(file, context string) error {
-	c[file] = slices.DeleteFunc(c[file], func(s string) bool { return s == context })
+func (c contexts) Remove(_ context.Context, file, cluster string) error {
+	c[file] = slices.DeleteFunc(c[file], func(s string) bool { return s == cluster })
 	return nil
 }
 
@@ -67,7 +68,7 @@ func up(t *testing.T, l *Lab, r Request) Result {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := l.Down(r.Name, r.DataDir); err != nil {
+		if err := l.Down(context.Background(), r.Name, r.DataDir); err != nil {
 			t.Error(err)
 		}
 	})
@@ -111,13 +112,13 @@ func TestLife(t *testing.T) {
 	first := up(t, l, r)
 
 	status := inspect(t, r)
-	if status.State != Running || status.Health != "ok" || status.PID == 0 || status.Settings.Port != first.Settings.Port {
+	if status.State != Running || status.Health != "ok" || status.PID == 0 || status.Port != first.Settings.Port {
 		t.Errorf("after up: %+v", status)
 	}
 	if got, want := fmt.Sprint(status.Addresses), "map[control:[172.30.0.2 fd00:172:30::2]]"; got != want {
 		t.Errorf("addresses: got %s, want %s", got, want)
 	}
-	if got := kube["config"]; !slices.Equal(got, []string{"duet-life"}) {
+	if got := kube["config"]; !slices.Equal(got, []string{"life"}) {
 		t.Errorf("contexts after up: %v", got)
 	}
 
@@ -140,7 +141,7 @@ func TestLife(t *testing.T) {
 	}
 
 	for range 2 {
-		if err := l.Down("life", dir); err != nil {
+		if err := l.Down(t.Context(), "life", dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -220,7 +221,7 @@ func TestTwoClusters(t *testing.T) {
 	if a.Settings.Port == b.Settings.Port {
 		t.Error("both on port", a.Settings.Port)
 	}
-	if err := l.Down("a", filepath.Join(parent, "a")); err != nil {
+	if err := l.Down(t.Context(), "a", filepath.Join(parent, "a")); err != nil {
 		t.Fatal(err)
 	}
 	if s := inspect(t, Request{Name: "a-net", DataDir: filepath.Join(parent, "b")}); s.Health != "ok" {
@@ -277,7 +278,7 @@ func TestUplink(t *testing.T) {
 			t.Errorf("the world sees %s, want the host's own address %s", seen, host)
 		}
 	}
-	must(l.Down(r.Name, r.DataDir))
+	must(l.Down(t.Context(), r.Name, r.DataDir))
 	link, err := netlink.LinkByName("outside")
 	if err != nil {
 		t.Fatal(err)
@@ -366,10 +367,10 @@ func TestRefusals(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(foreignDir, "letter")); err != nil {
 		t.Error(err)
 	}
-	if err := l.Down("new", foreignDir); err == nil || !strings.Contains(err.Error(), "holds letter") {
+	if err := l.Down(t.Context(), "new", foreignDir); err == nil || !strings.Contains(err.Error(), "holds letter") {
 		t.Errorf("down of another's directory: %v", err)
 	}
-	if err := l.Down("new", locked); !errors.As(err, new(*HeldError)) {
+	if err := l.Down(t.Context(), "new", locked); !errors.As(err, new(*HeldError)) {
 		t.Errorf("down of a directory in use: %v", err)
 	}
 }
@@ -406,7 +407,7 @@ func TestChangedSettings(t *testing.T) {
 	if err != nil || !strings.Contains(string(args), "--service-cidr=10.96.0.0/16\n") {
 		t.Errorf("the server was started with %q, %v", args, err)
 	}
-	if want := "map[config:[] elsewhere:[duet-change]]"; fmt.Sprint(kube) != want {
+	if want := "map[config:[] elsewhere:[change]]"; fmt.Sprint(kube) != want {
 		t.Errorf("contexts: got %v, want %s", kube, want)
 	}
 	if again := up(t, l, Request{Name: "change", DataDir: dir}); !again.Already || again.Settings.Kubeconfig != "elsewhere" {
@@ -437,7 +438,7 @@ func TestStrayProcesses(t *testing.T) {
 		stray, err = os.StartProcess("/bin/sleep", []string{"sleep", "600"}, &os.ProcAttr{})
 		return err
 	}))
-	must(l.Down("stray", r.DataDir))
+	must(l.Down(t.Context(), "stray", r.DataDir))
 	state, err := stray.Wait()
 	if err != nil || state.Sys().(interface{ Signaled() bool }).Signaled() == false {
 		t.Errorf("a process in the cluster's namespace: %v, %v", state, err)
@@ -453,7 +454,7 @@ func TestMountsBelowData(t *testing.T) {
 	at := filepath.Join(r.DataDir, "node", "rootfs")
 	must(os.MkdirAll(at, 0o700))
 	must(unix.Mount(outside, at, "", unix.MS_BIND, ""))
-	must(l.Down("mounts", r.DataDir))
+	must(l.Down(t.Context(), "mounts", r.DataDir))
 	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
 		t.Error("down went through a mount:", err)
 	}

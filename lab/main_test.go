@@ -95,6 +95,7 @@ func fakeServer(args []string) {
 	dir := flags.String("data-dir", "", "")
 	listen := flags.String("listen", "", "")
 	listenFD, readyFD, lockFD := flags.Uint("listen-fd", 0, ""), flags.Uint("ready-fd", 0, ""), flags.Uint("lock-fd", 0, "")
+	name := flags.String("name", "", "")
 	for _, name := range []string{"service-cidr", "pod-cidr", "advertise"} {
 		flags.String(name, "", "")
 	}
@@ -134,6 +135,7 @@ func fakeServer(args []string) {
 	must(os.MkdirAll(filepath.Join(*dir, "pki"), 0o700))
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	must(os.WriteFile(filepath.Join(*dir, "pki", "ca.crt"), ca, 0o600))
+	must(os.WriteFile(AdminKubeconfig(*dir), []byte(*name), 0o600))
 	must(os.WriteFile(filepath.Join(*dir, "args"), []byte(strings.Join(args, "\n")), 0o600))
 	fmt.Fprint(ready, Ready)
 	ready.Close()

@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 )
 
-// ContextName is what a cluster's context is called in kubeconfig files.
-func ContextName(cluster string) string { return "duet-" + cluster }
-
 // DefaultDataDir is where a cluster is kept unless the user says otherwise.
 func DefaultDataDir(cluster string) string { return filepath.Join(defaultParent, cluster) }
 

@@ -40,8 +40,10 @@ func preflight(uplink bool) error {
 		}},
 	}
 	if uplink {
-		probes = append(probes, probe{"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
-			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) }})
+		probes = append(probes, probe{
+			"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
+			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) },
+		})
 	}
 	var missing []string
 	err := inScratch(func() {
@@ -79,12 +81,10 @@ func inScratch(fn func()) error {
 
 // plain is the innermost cause of an error, without the names of our probes.
 func plain(err error) string {
-	var number unix.Errno
-	if errors.As(err, &number) {
+	if number, ok := errors.AsType[unix.Errno](err); ok {
 		return number.Error()
 	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err.Error()
 	}
 	return err.Error()

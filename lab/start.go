@@ -50,7 +50,7 @@ func portOf(l *net.TCPListener) uint16 { return uint16(l.Addr().(*net.TCPAddr).P
 func serverArgs(dir string, s Settings) []string {
 	flag := func(name string, value any) string { return fmt.Sprintf("--%s=%v", name, value) }
 	return []string{
-		"server", flag("data-dir", dir),
+		"server", flag("data-dir", dir), flag("name", s.Name),
 		flag("service-cidr", commas(s.ServiceCIDRs)), flag("pod-cidr", commas(s.PodCIDRs)),
 		flag("listen", "[::]:6443"), flag("listen-fd", fdListener),
 		flag("advertise", commas(addrs(numbered(numberControl)))),

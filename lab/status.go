@@ -21,9 +21,9 @@ import (
 type State string
 
 const (
-	// Running: its server lives. Whether it is well is Status.Health.
+	// Running means that its server lives. Whether it is well is Status.Health.
 	Running State = "running"
-	// Stopped: there is data, and nobody works on it; up resumes it.
+	// Stopped means that there is data, and nobody works on it; up resumes it.
 	Stopped State = "stopped"
 )
 
@@ -33,7 +33,6 @@ type Status struct {
 	Settings
 	State   State     `json:"state"`
 	DataDir string    `json:"dataDir"`
-	Context string    `json:"context"`
 	URL     string    `json:"url,omitempty"`
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started,omitzero"`
@@ -68,7 +67,7 @@ func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	out := Status{Settings: s, State: Stopped, DataDir: dir, Context: ContextName(name), Sizes: sizes(dir)}
+	out := Status{Settings: s, State: Stopped, DataDir: dir, Sizes: sizes(dir)}
 	pid, err := holder(dir)
 	if err != nil {
 		return Status{}, fmt.Errorf("see who works on %s: %w", dir, err)
@@ -145,15 +144,15 @@ func sizes(dir string) map[string]int64 {
 	out := map[string]int64{"total": 0}
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it has vanished
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it has vanished
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			out["total"] += st.Blocks * 512
-			if top, _, nested := strings.Cut(strings.TrimPrefix(path, dir+"/"), "/"); nested {
+			if top, _, nested := strings.Cut(strings.TrimPrefix(path, dir+"/"), "/"); nested && path != dir {
 				out[top] += st.Blocks * 512
 			}
 		}

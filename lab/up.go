@@ -17,15 +17,13 @@ type Lab struct {
 	Progress func(step string)
 }
 
-// Kubeconfigs edits kubeconfig files.
+// Kubeconfigs puts the context of a cluster into the user's kubeconfig, and takes it out again.
 type Kubeconfigs interface {
-	// Merge puts the only context of the kubeconfig admin into file under the given name, with its
-	// cluster and user, in place of what had that name, and makes it the current one. A missing
-	// file is created with mode 0600; everything else in an existing one stays.
-	Merge(file, context, admin string) error
-	// Remove takes the context, its cluster and its user out again. A missing file or context is
-	// no error.
-	Remove(file, context string) error
+	// Merge copies the context of a cluster from the kubeconfig admin into file and makes it the
+	// current one. A missing file is created; everything else in an existing one stays.
+	Merge(ctx context.Context, file, admin string) error
+	// Remove takes the context of a cluster out of file. A missing file or context is no error.
+	Remove(ctx context.Context, file, cluster string) error
 }
 
 // Result tells what Up has found or made.
@@ -68,7 +66,7 @@ func (l *Lab) Up(ctx context.Context, r Request, fresh Settings) (Result, error)
 	}
 	if running && same(old, s) {
 		s.Port = old.Port
-		return Result{Settings: s, DataDir: dir, Already: true}, l.adopt(dir, old, s)
+		return Result{Settings: s, DataDir: dir, Already: true}, l.adopt(ctx, dir, old, s)
 	}
 	if running {
 		l.Progress("stopping the control plane to start it with other settings")
@@ -80,7 +78,7 @@ func (l *Lab) Up(ctx context.Context, r Request, fresh Settings) (Result, error)
 	if err := l.bringUp(ctx, dir, &s, lock); err != nil {
 		return Result{}, err
 	}
-	return Result{Settings: s, DataDir: dir}, l.adopt(dir, old, s)
+	return Result{Settings: s, DataDir: dir}, l.adopt(ctx, dir, old, s)
 }
 
 // settle returns what the cluster was, or is to be if it is new, and what the request makes of it.
@@ -130,17 +128,17 @@ func (l *Lab) bringUp(ctx context.Context, dir string, s *Settings, lock *Lock) 
 }
 
 // adopt puts the cluster's context into the user's kubeconfig, and out of the one it was in before.
-func (l *Lab) adopt(dir string, old, s Settings) error {
+func (l *Lab) adopt(ctx context.Context, dir string, old, s Settings) error {
 	if old.Kubeconfig != s.Kubeconfig {
 		if err := save(dir, s); err != nil {
 			return err
 		}
-		if err := l.Kubeconfigs.Remove(old.Kubeconfig, ContextName(s.Name)); err != nil {
-			return fmt.Errorf("remove context %s from %s: %w", ContextName(s.Name), old.Kubeconfig, err)
+		if err := l.Kubeconfigs.Remove(ctx, old.Kubeconfig, s.Name); err != nil {
+			return fmt.Errorf("remove the context of cluster %q from %s: %w", s.Name, old.Kubeconfig, err)
 		}
 	}
-	if err := l.Kubeconfigs.Merge(s.Kubeconfig, ContextName(s.Name), AdminKubeconfig(dir)); err != nil {
-		return fmt.Errorf("add context %s to %s: %w; the cluster runs: use --kubeconfig %s", ContextName(s.Name), s.Kubeconfig, err, AdminKubeconfig(dir))
+	if err := l.Kubeconfigs.Merge(ctx, s.Kubeconfig, AdminKubeconfig(dir)); err != nil {
+		return fmt.Errorf("add the context of cluster %q to %s: %w; the cluster runs: use --kubeconfig %s", s.Name, s.Kubeconfig, err, AdminKubeconfig(dir))
 	}
 	return nil
 }

@@ -79,8 +79,11 @@ func connect(cluster string, host, inside []netip.Prefix) error {
 	if err := netlink.LinkSetAlias(link, uplinkAlias(cluster)); err != nil {
 		return fmt.Errorf("set the alias of %s: %w", name, err)
 	}
-	if err := setSysctl("net/ipv6/conf/"+name+"/disable_ipv6", "0"); err != nil {
-		return err
+	// No router advertisements: what runs in the cluster must not give routes to the host.
+	for setting, value := range map[string]string{"disable_ipv6": "0", "accept_dad": "0", "accept_ra": "0"} {
+		if err := setSysctl("net/ipv6/conf/"+name+"/"+setting, value); err != nil {
+			return err
+		}
 	}
 	if err := setUp(name, host); err != nil {
 		return err
