@@ -39,6 +39,8 @@ func (l *loopback) config(who user.Info) *rest.Config {
 		BearerToken: token,
 		QPS:         -1,
 		UserAgent:   who.GetName(),
+		// Warnings are for people; a controller that writes Endpoints knows that they are deprecated.
+		WarningHandler: rest.NoWarnings{},
 		Transport: &http.Transport{
 			Protocols:   protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx) },

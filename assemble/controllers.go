@@ -51,12 +51,16 @@ func identity(controller string) user.Info {
 	return serviceaccount.UserInfo("kube-system", controller, "")
 }
 
+// master may do everything: it makes the objects every cluster starts with.
+func master(api *apiserver.Server) *rest.Config {
+	return api.Identity(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
+}
+
 // newControllers makes the controllers and hooks into the server's start what must exist before it
 // is ready: the standard namespaces, the default ServiceCIDR, Services kubernetes and kube-dns.
 func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, error) {
 	c := &controllers{}
-	master := api.Identity(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
-	admin, err := clientset.NewForConfig(master)
+	admin, err := clientset.NewForConfig(master(api))
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
@@ -104,12 +108,16 @@ func (c *controllers) serviceCIDR(api *apiserver.Server) (runner, error) {
 }
 
 func (c *controllers) namespace(api *apiserver.Server) (runner, error) {
+	admin, err := clientset.NewForConfig(master(api))
+	if err != nil {
+		return nil, err
+	}
 	clients, err := dynamicClients(api.Identity(identity("namespace-controller")))
 	if err != nil {
 		return nil, err
 	}
 	return namespace.New(namespace.Deps{
-		Client: clients.typed, Metadata: clients.metadata, Discovery: clients.discovery, Namespaces: api.Informers().Core().V1().Namespaces(),
+		Client: clients.typed, Standard: admin, Metadata: clients.metadata, Discovery: clients.discovery, Namespaces: api.Informers().Core().V1().Namespaces(),
 	}, namespace.Config{})
 }
 
