@@ -63,13 +63,14 @@ crash: build
 update: build/golangci-lint
 	go mod tidy
 	cd tools && go mod tidy
-	go generate ./...
+	hack/openapi/run.sh
 	build/golangci-lint fmt
 	build/golangci-lint run --allow-parallel-runners --fix ./...
 
 verify: build/golangci-lint
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	hack/openapi/run.sh -verify
 	build/golangci-lint fmt --diff
 	build/golangci-lint run --allow-parallel-runners ./...
 

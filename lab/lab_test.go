@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -212,106 +210,6 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-func TestTwoClusters(t *testing.T) {
-	l, _ := newLab(t)
-	parent := t.TempDir()
-	yes := true
-	a := up(t, l, Request{Name: "a", DataDir: filepath.Join(parent, "a"), Uplink: &yes})
-	b := up(t, l, Request{Name: "a-net", DataDir: filepath.Join(parent, "b"), Uplink: &yes})
-	if a.Settings.Port == b.Settings.Port {
-		t.Error("both on port", a.Settings.Port)
-	}
-	if err := l.Down(t.Context(), "a", filepath.Join(parent, "a")); err != nil {
-		t.Fatal(err)
-	}
-	if s := inspect(t, Request{Name: "a-net", DataDir: filepath.Join(parent, "b")}); s.Health != "ok" {
-		t.Errorf("the other cluster after down: %+v", s)
-	}
-}
-
-// TestUplink plays the world behind the host: a namespace that the host routes to.
-func TestUplink(t *testing.T) {
-	l, _ := newLab(t)
-	before := machine(t)
-	world := prefixes("192.0.2.1/24", "2001:db8::1/64")
-	must(createNamespace("world"))
-	must(playWorld(world))
-	r := Request{Name: "uplink-of-a-long-name", DataDir: t.TempDir(), Uplink: new(bool)}
-	*r.Uplink = true
-	up(t, l, r)
-	for _, w := range world {
-		var seen string
-		done := make(chan error, 1)
-		listening := make(chan struct{})
-		go func() {
-			done <- within("world", func() error {
-				s, err := net.Listen("tcp", netip.AddrPortFrom(w.Addr(), 80).String())
-				close(listening)
-				if err != nil {
-					return err
-				}
-				defer s.Close()
-				c, err := s.Accept()
-				if err != nil {
-					return err
-				}
-				seen, _, _ = net.SplitHostPort(c.RemoteAddr().String())
-				return c.Close()
-			})
-		}()
-		<-listening
-		err := within(namespaceName(r.Name, memberControl), func() error {
-			d := net.Dialer{Timeout: 5 * time.Second}
-			c, err := d.DialContext(t.Context(), "tcp", netip.AddrPortFrom(w.Addr(), 80).String())
-			if err != nil {
-				return err
-			}
-			return c.Close()
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		if host := w.Addr().Next().String(); seen != host {
-			t.Errorf("the world sees %s, want the host's own address %s", seen, host)
-		}
-	}
-	must(l.Down(t.Context(), r.Name, r.DataDir))
-	link, err := netlink.LinkByName("outside")
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(netlink.LinkDel(link))
-	must(deleteNamespace("world"))
-	must(removeNetnsDir())
-	if got := machine(t); got != before {
-		t.Errorf("after down:\n%s\nbefore:\n%s", got, before)
-	}
-}
-
-// playWorld joins the host and the world by a veth pair; the host has the addresses that follow.
-func playWorld(world []netip.Prefix) error {
-	ns, err := os.Open(filepath.Join(netnsDir, "world"))
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	err = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "outside"}, PeerName: "inside", PeerNamespace: netlink.NsFd(int(ns.Fd()))})
-	if err != nil {
-		return err
-	}
-	var host []netip.Prefix
-	for _, w := range world {
-		host = append(host, netip.PrefixFrom(w.Addr().Next(), w.Bits()))
-	}
-	if err := setUp("outside", host); err != nil {
-		return err
-	}
-	return within("world", func() error { return setUp("inside", world) })
-}
-
 func TestRefusals(t *testing.T) {
 	l, kube := newLab(t)
 	busy, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -457,33 +355,5 @@ func TestMountsBelowData(t *testing.T) {
 	must(l.Down(t.Context(), "mounts", r.DataDir))
 	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
 		t.Error("down went through a mount:", err)
-	}
-}
-
-func TestHealthSaysWhatFails(t *testing.T) {
-	report := "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\nreadyz check failed\n"
-	if got, want := failedChecks(report), "etcd failed: reason withheld"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := health(t.Context(), "https://127.0.0.1:1", filepath.Join(t.TempDir(), "ca.crt")); got == http.StatusText(200) || got == "ok" {
-		t.Errorf("got %q of a server that is not there", got)
-	}
-}
-
-func TestNames(t *testing.T) {
-	rows := map[string]bool{
-		"duet": true, "a": true, "a-1": true, strings.Repeat("x", 40): true,
-		"": false, "A": false, "-a": false, "a-": false, "a.b": false, "a/b": false, "..": false, strings.Repeat("x", 41): false,
-	}
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		if ok := CheckName(name) == nil; ok != rows[name] {
-			t.Errorf("name %q: accepted %t, want %t", name, ok, rows[name])
-		}
-		if got := len(uplinkName(name)); got > 15 {
-			t.Errorf("link of %q has %d characters", name, got)
-		}
-	}
-	if _, ok := memberOf("a", "duet-a-net-control"); ok {
-		t.Error("a namespace of cluster a-net counts as one of cluster a")
 	}
 }

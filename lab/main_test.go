@@ -110,8 +110,6 @@ func fakeServer(args []string) {
 		os.Exit(1)
 	case "hang":
 		select {}
-	case "stubborn":
-		signal.Ignore(unix.SIGTERM)
 	default:
 		defer signalled()
 	}
@@ -139,9 +137,6 @@ func fakeServer(args []string) {
 	must(os.WriteFile(filepath.Join(*dir, "args"), []byte(strings.Join(args, "\n")), 0o600))
 	fmt.Fprint(ready, Ready)
 	ready.Close()
-	if os.Getenv(envServer) == "stubborn" {
-		select {}
-	}
 }
 
 // signalled returns after SIGTERM.
