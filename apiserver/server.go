@@ -41,7 +41,6 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -98,7 +97,7 @@ type hook struct {
 
 // New puts the server together and reads from etcd what it must know before it can allocate: the
 // ServiceCIDRs and what is taken.
-func New(ctx context.Context, cfg Config) (*Server, error) {
+func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s := &Server{
 		loopback: newLoopback(), index: access.NewIndex(), ready: make(chan struct{}), seeded: make(chan struct{}),
 		stores: map[schema.GroupResource]*registry.Store{},
@@ -107,6 +106,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.allocator = newAllocator(space)
 	masters := access.WithMasters(s.index)
 
+	defer func() {
+		if err != nil && s.backend != nil {
+			s.backend.close()
+		}
+	}()
 	rows := append(missionRows(s.allocator), table()...)
 	guard := &access.Guard{Held: s.index, Authorizer: masters, Roles: storedRoles{s.stores}}
 	guard.Complete(rows)
@@ -140,10 +144,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
 	}
-	if err := legacyregistry.Registerer().Register(s.allocator.metrics); err != nil {
+	if err := s.allocator.metrics.register(); err != nil {
 		return nil, fmt.Errorf("apiserver: metrics: %w", err)
 	}
-	s.Generic.RegisterDestroyFunc(func() { legacyregistry.Registerer().Unregister(s.allocator.metrics) })
 	return s, s.healthChecks()
 }
 
@@ -292,7 +295,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s.hooks = append([]hook{{"rbac/bootstrap-roles", s.seedPolicy}}, s.hooks...)
+	s.hooks = append([]hook{{"storage-caches", s.backend.fill}, {"rbac/bootstrap-roles", s.seedPolicy}}, s.hooks...)
 	gates := make([]chan struct{}, len(s.hooks))
 	for i, h := range s.hooks {
 		gates[i] = make(chan struct{})
@@ -319,7 +322,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background.Go(func() { s.confirmPolicy(ctx) })
 	err := prepared.RunWithContext(ctx)
 	outlived()
-	s.backend.stop()
+	s.backend.close()
 	background.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause

@@ -45,6 +45,9 @@ type backend struct {
 	transformers map[schema.GroupResource]value.Transformer
 	// atomic wraps the raw storage of resources whose writes carry others along.
 	atomic map[schema.GroupResource]func(storage.Interface) storage.Interface
+	// caches are the watch caches of all stores, destroy what ends them.
+	caches  []*cacher.Cacher
+	destroy []func()
 }
 
 // compactEvery is how long old revisions stay readable, for watches that resume.
@@ -68,6 +71,24 @@ func (e endpoint) Endpoints() []string {
 		return all
 	}
 	return []string{"embedded"}
+}
+
+// fill waits until all watch caches have their first list: until then reads are refused.
+func (b *backend) fill(ctx context.Context) error {
+	for _, c := range b.caches {
+		if err := c.Wait(ctx); err != nil {
+			return fmt.Errorf("fill the watch caches: %w", err)
+		}
+	}
+	return nil
+}
+
+// close ends everything that reads etcd in the background.
+func (b *backend) close() {
+	b.stop()
+	for _, destroy := range b.destroy {
+		destroy()
+	}
 }
 
 // codec encodes a resource as it is stored: protobuf of its first version.
@@ -192,7 +213,9 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 			return nil, nil, err
 		}
 		delegator := cacher.NewCacheDelegator(c, s)
-		return delegator, sync.OnceFunc(func() { delegator.Stop(); c.Stop(); raw.Close() }), nil
+		destroy := sync.OnceFunc(func() { delegator.Stop(); c.Stop(); raw.Close() })
+		b.caches, b.destroy = append(b.caches, c), append(b.destroy, destroy)
+		return delegator, destroy, nil
 	}
 }
 
