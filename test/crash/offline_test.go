@@ -136,21 +136,36 @@ func (d *disk) disagreements() (found []string) {
 	for _, p := range d.ports {
 		claim("claim", ports, fmt.Sprint(p.Port), p.Service)
 	}
-	if !maps.Equal(wantAddrs, addrs) {
-		found = append(found, fmt.Sprintf("Services have addresses %v, IPAddresses are %v", wantAddrs, addrs))
-	}
-	if !maps.Equal(wantPorts, ports) {
-		found = append(found, fmt.Sprintf("Services have node ports %v, claims are %v", wantPorts, ports))
-	}
+	found = append(found, differences("address", wantAddrs, addrs)...)
+	found = append(found, differences("node port", wantPorts, ports)...)
 	for _, f := range clusterip.Audit(d.cluster()) {
 		found = append(found, fmt.Sprintf("audit: %s %s: %s", f.Rule, f.Object, f.Message))
 	}
 	return found
 }
 
-// portsOf are the node ports of a Service, those for health checks too.
+// differences between what Services have and what is claimed; values are the Services' names.
+func differences(kind string, services, claims map[string]string) (found []string) {
+	for key, name := range services {
+		if claims[key] != name {
+			found = append(found, fmt.Sprintf("%s %s of Service %s is claimed by %q", kind, key, name, claims[key]))
+		}
+	}
+	for key, name := range claims {
+		if _, ok := services[key]; !ok {
+			found = append(found, fmt.Sprintf("%s %s is claimed by %s, no Service has it", kind, key, name))
+		}
+	}
+	return found
+}
+
+// portsOf are the node ports of a Service, those for health checks too; on ExternalName they are
+// only ink (A5.9).
 func portsOf(svc *corev1.Service) map[string]bool {
 	ports := map[string]bool{}
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return ports
+	}
 	for _, p := range svc.Spec.Ports {
 		ports[fmt.Sprint(p.NodePort)] = true
 	}
