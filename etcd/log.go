@@ -14,20 +14,28 @@ import (
 
 // checkLogs finds files of the write-ahead log below dir that cannot have been written by etcd. It
 // gives a new file its name only when the first records are on the disk, so a file without them is
-// damage and no crash; etcd itself takes it for a torn write and cuts it to nothing.
-func checkLogs(dir string) error {
-	return eachLog(dir, func(file string, decoder wal.Decoder) error {
+// damage and no crash; etcd itself takes it for a torn write and cuts it to nothing. Begun tells
+// whether the log has entries, of which it reads the first.
+func checkLogs(dir string) (begun bool, err error) {
+	err = eachLog(dir, func(file string, decoder wal.Decoder) error {
+		record := &walpb.Record{}
 		for _, want := range []int64{wal.CrcType, wal.MetadataType} {
-			record := &walpb.Record{}
 			if err := decodeLog(file, decoder, record); err != nil {
 				return err
 			}
 			if record.GetType() != want {
 				return fmt.Errorf("%s is damaged: it does not begin as a log of etcd does", file)
 			}
+			if want == wal.CrcType {
+				decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
+			}
+		}
+		for !begun && decodeLog(file, decoder, record) == nil {
+			begun = record.GetType() == wal.EntryType
 		}
 		return nil
 	})
+	return begun, err
 }
 
 // findDamage reads the whole log and names the file that etcd cannot read; nil if there is none. A

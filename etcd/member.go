@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
@@ -52,11 +51,8 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("etcd: create %s: %w", dir, err)
 	}
-	if err := checkLogs(dir); err != nil {
-		return nil, fmt.Errorf("etcd: %w; %s", err, restore(dir))
-	}
 	if err := checkFiles(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	m := &Member{dir: dir, failure: newFailure()}
 	if err := m.start(); err != nil {
@@ -132,31 +128,6 @@ func startRecovering(cfg *embed.Config) (server *embed.Etcd, err error) {
 		}
 	}()
 	return embed.StartEtcd(cfg)
-}
-
-// checkFiles finds a damaged database before etcd maps it into memory: bolt would fault or exit.
-func checkFiles(dir string) error {
-	path := filepath.Join(dir, "member", "snap", "db")
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("etcd: %w", err)
-	}
-	err = checkBolt(path, info.Size())
-	if errors.Is(err, errInUse) {
-		return fmt.Errorf("etcd: %s: %w; stop it first", path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("etcd: %s is damaged: %w; %s", path, err, restore(dir))
-	}
-	return nil
-}
-
-// restore is the remedy for damage.
-func restore(dir string) string {
-	return fmt.Sprintf("restore it from a backup, or remove %s to start empty", dir)
 }
 
 // elect makes the only member leader now, with the message by which a leader hands over its office.
