@@ -135,6 +135,7 @@ func TestCutShort(t *testing.T) {
 		{"database made", nil, []byte{}},
 		{"no log", nil, good},
 		{"log without entries", append(log[:header:header], make([]byte, 1<<20)...), good},
+		{"log without entries, no database", append(log[:header:header], make([]byte, 1<<20)...), nil},
 		{"first entry torn", append(log[:header+20:header+20], make([]byte, 1<<20)...), good},
 	} {
 		t.Run(row.name, func(t *testing.T) {
