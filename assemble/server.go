@@ -106,7 +106,14 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 			return nil
 		}
 	})
-	return group.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-store.failed(): // its requests are never answered: waiting for those who sent them has no end
+		return store.member.Failure()
+	}
 }
 
 // stopped turns an end that nobody asked for into an error, so that everything else ends too.
@@ -193,6 +200,14 @@ func (s *store) watch(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// failed is closed when the embedded etcd cannot go on.
+func (s *store) failed() <-chan struct{} {
+	if s.member == nil {
+		return nil
+	}
+	return s.member.Failed()
 }
 
 func (s *store) close() {
