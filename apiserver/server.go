@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -137,10 +138,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
+	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
 	}
-	if err := legacyregistry.Registerer().Register(s.allocator.metrics); err != nil {
+	var twice prometheus.AlreadyRegisteredError // a second server of this process, in tests
+	if err := legacyregistry.Registerer().Register(s.allocator.metrics); err != nil && !errors.As(err, &twice) {
 		return nil, fmt.Errorf("apiserver: metrics: %w", err)
 	}
 	s.Generic.RegisterDestroyFunc(func() { legacyregistry.Registerer().Unregister(s.allocator.metrics) })
@@ -171,6 +174,9 @@ func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
 		case schema.GroupResource{Resource: "namespaces"}:
 			e.addRow(r, store, newNamespaces(main))
 			e.add("", "v1", "namespaces/finalize", newFinalize(store))
+		case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
+			e.addRow(r, store, main)
+			e.add(gr.Group, "v1", gr.Resource+"/approval", newApproval(store))
 		case schema.GroupResource{Resource: "events"}:
 			e.addRow(r, store, main)
 			e.add("events.k8s.io", "v1", "events", main)
