@@ -3,10 +3,8 @@ package apiserver
 import (
 	"context"
 	"fmt"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -105,31 +103,13 @@ func (p policyStore) List(ctx context.Context) (*access.Policy, error) {
 		"roles":        func(o runtime.Object) { policy.Roles = pointers(o.(*rbacv1.RoleList).Items) },
 		"rolebindings": func(o runtime.Object) { policy.RoleBindings = pointers(o.(*rbacv1.RoleBindingList).Items) },
 	} {
-		list, err := p.listFilled(genericapirequest.WithNamespace(ctx, ""), resource)
+		list, err := p.of(resource).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", resource, err)
 		}
 		add(list)
 	}
 	return policy, nil
-}
-
-// cacheRetry is when to ask a watch cache again that is filling.
-const cacheRetry = 5 * time.Millisecond
-
-// listFilled lists once the watch cache has been filled: on a busy machine the server starts faster.
-func (p policyStore) listFilled(ctx context.Context, resource string) (runtime.Object, error) {
-	for {
-		list, err := p.of(resource).List(ctx, &metainternalversion.ListOptions{})
-		if !apierrors.IsTooManyRequests(err) {
-			return list, err
-		}
-		select {
-		case <-time.After(cacheRetry):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 func pointers[T any](items []T) []*T {

@@ -29,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
@@ -120,6 +121,9 @@ func addResource(s *runtime.Scheme, r resource.Resource) error {
 	for _, version := range versionsOf(r) {
 		gvk := schema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
 		err := s.AddFieldLabelConversionFunc(gvk, func(label, value string) (string, string, error) {
+			if r.Group == eventsv1.GroupName {
+				label = kinds.RegardingLabel(label)
+			}
 			if label == "metadata.name" || label == "metadata.namespace" || known.Has(label) {
 				return label, value, nil
 			}

@@ -141,6 +141,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
+	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
 	}
@@ -174,6 +175,9 @@ func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
 		case schema.GroupResource{Resource: "namespaces"}:
 			e.addRow(r, store, newNamespaces(main))
 			e.add("", "v1", "namespaces/finalize", newFinalize(store))
+		case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
+			e.addRow(r, store, main)
+			e.add(gr.Group, "v1", gr.Resource+"/approval", newApproval(store))
 		case schema.GroupResource{Resource: "events"}:
 			e.addRow(r, store, main)
 			e.add("events.k8s.io", "v1", "events", main)

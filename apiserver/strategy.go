@@ -139,7 +139,14 @@ type statusStrategy struct{ strategy }
 
 // PrepareForUpdate keeps spec and metadata; a status write may still settle managed fields and
 // finish a deletion by dropping finalizers, as everywhere.
-func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+func (s statusStrategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	s.keepAllButStatus(obj, old)
+	if s.PrepareStatus != nil {
+		s.PrepareStatus(ctx, obj, old)
+	}
+}
+
+func (statusStrategy) keepAllButStatus(obj, old runtime.Object) {
 	status := reflect.ValueOf(obj).Elem().FieldByName("Status").Interface()
 	m := metaOf(obj)
 	kept := old.DeepCopyObject()
