@@ -88,6 +88,7 @@ func config(dir string) *embed.Config {
 func logger() *zap.Logger {
 	cfg := logutil.DefaultZapLoggerConfig
 	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
+	cfg.Sampling = nil // warnings are few; its counters take a megabyte
 	log, err := cfg.Build(zap.WithFatalHook(zapcore.WriteThenPanic))
 	if err != nil {
 		return zap.NewNop() // unreachable: the configuration is etcd's own default
