@@ -215,10 +215,8 @@ func benchmarkCreate(b *testing.B, s *site, put operation, users int) {
 	b.Helper()
 	var service, configMap, bare sample
 	cpu := func() time.Duration { return s.cpu(b) }
-	wait := func() {}
-	if b.N > 1 {
-		wait = s.profile(b, "profile", strings.ReplaceAll(b.Name(), "/", ",")+".pprof", 2)
-	}
+	profile := strings.ReplaceAll(b.Name(), "/", ",")
+	wait := s.profile(b, "profile", profile+"-cpu.pprof", 2)
 	b.ResetTimer()
 	for left := b.N; left > 0; {
 		n := min(left, turn(users))
@@ -231,6 +229,7 @@ func benchmarkCreate(b *testing.B, s *site, put operation, users int) {
 	}
 	b.StopTimer()
 	wait()
+	s.profile(b, "heap", profile+"-heap.pprof", 0)()
 	b.ReportMetric(service.quantile(0.5), "p50-µs")
 	b.ReportMetric(service.quantile(0.99), "p99-µs")
 	b.ReportMetric(service.rate(), "creates/s")
