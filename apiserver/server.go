@@ -255,7 +255,7 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.ExternalAddress = cfg.Advertise
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	tokens := bearertoken.New(s.loopback)
-	certificates := x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion)
+	certificates := newVerified(x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion))
 	known := group.NewAuthenticatedGroupAdder(union.New(certificates, tokens))
 	c.Authentication.Authenticator = union.NewFailOnError(known, anonymous.NewAuthenticator(nil))
 	c.Authorization.Authorizer = authz

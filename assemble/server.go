@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
@@ -101,6 +99,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		select {
 		case <-api.Ready():
 			cfg.Ready()
+			group.Go(func() error { settle(ctx); return nil })
 			return controllers.run(ctx)
 		case <-ctx.Done():
 			return nil
@@ -122,13 +121,6 @@ func stopped(ctx context.Context, err error) error {
 		return errors.New("the API server stopped by itself")
 	}
 	return err
-}
-
-// tune keeps a small heap small: most of it is caches that live forever. GOGC says otherwise.
-func tune() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 }
 
 func (cfg ServerConfig) shared() bool { return len(cfg.EtcdServers) > 0 }

@@ -112,6 +112,7 @@ func config(dir string, f *failure) *embed.Config {
 func logger(f *failure) *zap.Logger {
 	cfg := logutil.DefaultZapLoggerConfig
 	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
+	cfg.Sampling = nil // warnings are few; its counters take a megabyte
 	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f))
 	if err != nil {
 		return zap.NewNop() // unreachable: the configuration is etcd's own default
