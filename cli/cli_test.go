@@ -160,7 +160,7 @@ func TestServerRefusesDirectoryInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	code, _, errs := run(t, "server", "--data-dir", dir, "--listen", "127.0.0.1:0", "--advertise", "127.0.0.1")
+	code, _, errs := run(t, "server", "--data-dir", dir, "--listen", "127.0.0.1:0", "--advertise", "192.0.2.10")
 	if code != exitFailed || !strings.Contains(errs, "is in use by another duet") {
 		t.Errorf("exit %d, %s", code, errs)
 	}
