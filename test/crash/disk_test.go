@@ -81,6 +81,7 @@ func stuff(ctx context.Context, a api, round int) (acknowledged []string) {
 // TestFullDisk: the server says that the disk is full and ends; once there is space, all that was
 // acknowledged is there.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	s := newServer(t, filepath.Join(dir, "data"))
 	ballast := filepath.Join(dir, "ballast")
@@ -125,6 +126,7 @@ func TestFullDisk(t *testing.T) {
 // TestFullDiskFromStart: without space for a new data directory the server says so, at whatever
 // file it got to, and makes it when there is space.
 func TestFullDiskFromStart(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	s := newServer(t, filepath.Join(dir, "data"))
 	ballast := filepath.Join(dir, "ballast")

@@ -89,6 +89,7 @@ func used(t *testing.T) *server {
 }
 
 func TestDataDirInUse(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, t.TempDir())
 	s.start(t)
 	s.awaitReady(t)
@@ -107,6 +108,7 @@ func TestDataDirInUse(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	s := used(t)
 	l, err := net.Listen("tcp", s.addr)
 	if err != nil {
@@ -121,6 +123,7 @@ func TestPortTaken(t *testing.T) {
 // TestDamagedFiles: a damaged file is named and left alone, and with the file as it was everything
 // is there again.
 func TestDamagedFiles(t *testing.T) {
+	t.Parallel()
 	s := used(t)
 	rubbish := func([]byte) []byte { return bytes.Repeat([]byte("rubbish "), 2000) }
 	empty := func([]byte) []byte { return nil }

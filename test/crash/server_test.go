@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -147,14 +148,19 @@ func (s *server) lastLine(t *testing.T) string {
 	return string(log[bytes.LastIndexByte(log, '\n')+1:])
 }
 
+// freeAddr has a port below those that the kernel gives to connections: the server is away now and
+// then, and none may take it meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // binary is the program under test: $DUET, or bin/duet of this repository if no source is newer,
