@@ -200,12 +200,17 @@ func (m *Member) Failed() <-chan struct{} { return m.failure.happened }
 // Failure says why, once Failed is closed, and what to do.
 func (m *Member) Failure() error { return explain(m.dir, m.failure.err) }
 
-// Close stops the member and returns when its files are closed. One that failed keeps them.
+// Close stops the member and returns when its files are closed. One that fails, before or while it
+// stops, keeps them.
 func (m *Member) Close() {
-	select {
-	case <-m.failure.happened:
-	default:
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
 		m.etcd.Close()
+	}()
+	select {
+	case <-closed:
+	case <-m.failure.happened:
 	}
 }
 

@@ -81,6 +81,7 @@ func stuff(ctx context.Context, a api, round int) (acknowledged []string) {
 // TestFullDisk: the server says that the disk is full and ends; once there is space, all that was
 // acknowledged is there.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	s := newServer(t, filepath.Join(dir, "data"))
 	ballast := filepath.Join(dir, "ballast")
@@ -98,8 +99,8 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("round %d: exit code %d, want 1", round, code)
 		}
 		t.Logf("round %d: ended %v after the last answer, %d ConfigMaps acknowledged so far", round, time.Since(begin), len(stuffed))
-		line := s.lastLine(t)
-		for _, w := range []string{"duet: ", s.dir, "no space left on device", "make space"} {
+		line := s.said(t)
+		for _, w := range []string{s.dir, "no space left on device", "make space"} {
 			if !strings.Contains(line, w) {
 				t.Errorf("round %d: the error does not say %q: %s", round, w, line)
 			}
@@ -125,6 +126,7 @@ func TestFullDisk(t *testing.T) {
 // TestFullDiskFromStart: without space for a new data directory the server says so, at whatever
 // file it got to, and makes it when there is space.
 func TestFullDiskFromStart(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	s := newServer(t, filepath.Join(dir, "data"))
 	ballast := filepath.Join(dir, "ballast")
@@ -134,10 +136,10 @@ func TestFullDiskFromStart(t *testing.T) {
 		if code := s.exitCode(t); code != 1 {
 			t.Errorf("%d bytes left: exit code %d, want 1", left, code)
 		}
-		if line := s.lastLine(t); !strings.HasPrefix(line, "duet: ") || !strings.Contains(line, "no space left on device") || !strings.Contains(line, dir) {
+		if line := s.said(t); !strings.Contains(line, "no space left on device") || !strings.Contains(line, dir) {
 			t.Errorf("%d bytes left: the error does not say that %s is full: %s", left, dir, line)
 		}
-		t.Log(s.lastLine(t))
+		t.Log(s.said(t))
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)

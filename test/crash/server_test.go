@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +38,7 @@ const (
 type server struct {
 	binary, dir, addr string
 	log               string // file; all processes append to it
+	logged            int64  // its size when the last one started
 	cmd               *exec.Cmd
 	ended             chan struct{} // closed when cmd is gone
 }
@@ -45,8 +48,8 @@ func newServer(t *testing.T, dir string) *server {
 	s := &server{binary: binary(t), dir: dir, addr: freeAddr(t), log: filepath.Join(t.TempDir(), "server.log")}
 	t.Cleanup(func() {
 		s.kill()
-		if log, err := os.ReadFile(s.log); t.Failed() && err == nil {
-			t.Logf("end of the servers' log:\n%s", log[max(0, len(log)-6000):])
+		if t.Failed() {
+			t.Logf("what the servers logged, but for information:\n%s", s.complaints())
 		}
 	})
 	return s
@@ -60,6 +63,9 @@ func (s *server) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
+	if s.logged, err = log.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
 	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), s.binary, "server", "--data-dir", s.dir, "--listen", s.addr,
 		"--advertise", "192.0.2.10,2001:db8::10", "--service-cidr", serviceCIDR, "--service-node-port-range", nodePorts)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
@@ -136,25 +142,50 @@ func (s *server) exitCode(t *testing.T) int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// lastLine is what the last process said last: the error, if it ended with one.
-func (s *server) lastLine(t *testing.T) string {
+// said is the error that the last process ended with; "" if it said none. Others may have logged after.
+func (s *server) said(t *testing.T) string {
 	t.Helper()
 	log, err := os.ReadFile(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log = bytes.TrimSpace(log)
-	return string(log[bytes.LastIndexByte(log, '\n')+1:])
+	said := ""
+	for line := range strings.Lines(string(log[s.logged:])) {
+		if strings.HasPrefix(line, "duet: ") {
+			said = strings.TrimSpace(line)
+		}
+	}
+	return said
 }
 
+// complaints are the last lines of the log that are worth a look.
+func (s *server) complaints() []byte {
+	log, err := os.ReadFile(s.log)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	var out []byte
+	for line := range bytes.Lines(log) {
+		if !bytes.Contains(line, []byte(" level=INFO ")) {
+			out = append(out, line...)
+		}
+	}
+	return out[max(0, len(out)-8000):]
+}
+
+// freeAddr has a port below those that the kernel gives to connections: the server is away now and
+// then, and none may take it meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // binary is the program under test: $DUET, or bin/duet of this repository if no source is newer,
