@@ -58,7 +58,7 @@ down: build
 bench: build
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
-	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle' -benchtime 2000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 
 # The long version of the crash test that `make test` runs a short one of.
 crash: build
