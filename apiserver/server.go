@@ -264,6 +264,9 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	c.EnableProfiling = true
+	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(shallow(api, c), c)
+	}
 	return c
 }
 
