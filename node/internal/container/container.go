@@ -17,8 +17,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"github.com/duetk8s/duet/node/internal/volumes"
 )
 
 // Labels and annotations of sandboxes and containers, by which the agent finds its own after a
@@ -84,8 +82,8 @@ type Input struct {
 	// apierrors.IsNotFound; any other one makes the container wait and try again.
 	ConfigMap func(name string) (*corev1.ConfigMap, error)
 	Secret    func(name string) (*corev1.Secret, error)
-	// Mounts are the container's volumes as package volumes made them.
-	Mounts []volumes.Mount
+	// Mounts are the container's volumes, as package volumes made them.
+	Mounts []*runtimeapi.Mount
 	// HostsFile and TerminationLog are paths on the node, "" where there is none to mount.
 	HostsFile, TerminationLog string
 	Attempt                   uint32 // how often the container was started before

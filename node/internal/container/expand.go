@@ -1,6 +1,9 @@
 package container
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // expandAll expands each of a command's words. It returns nil for none, which leaves the choice to
 // the image.
@@ -19,8 +22,33 @@ func expandAll(words []string, env map[string]string) []string {
 // $(NAME); a name that is not defined stays as it is written.
 func Expand(text string, env map[string]string) string { return expand(text, env) }
 
+// ExpandStrict is [Expand] for what must not keep a hole, such as a path: a name that is not defined
+// is an error.
+func ExpandStrict(text string, env map[string]string) (string, error) {
+	var missing error
+	out := substitute(text, func(name string) string {
+		value, ok := env[name]
+		if !ok && missing == nil {
+			missing = fmt.Errorf("missing value for %q", name)
+		}
+		return value
+	})
+	return out, missing
+}
+
 // expand looks a name up in each of the environments in turn.
 func expand(text string, envs ...map[string]string) string {
+	return substitute(text, func(name string) string {
+		for _, env := range envs {
+			if v, ok := env[name]; ok {
+				return v
+			}
+		}
+		return "$(" + name + ")"
+	})
+}
+
+func substitute(text string, value func(name string) string) string {
 	var b strings.Builder
 	for {
 		at := strings.IndexByte(text, '$')
@@ -34,20 +62,11 @@ func expand(text string, envs ...map[string]string) string {
 			b.WriteByte('$')
 			text = text[2:]
 		case text[1] == '(' && end > 0:
-			b.WriteString(lookup(text[2:end], envs))
+			b.WriteString(value(text[2:end]))
 			text = text[end+1:]
 		default:
 			b.WriteString(text[:2])
 			text = text[2:]
 		}
 	}
-}
-
-func lookup(name string, envs []map[string]string) string {
-	for _, env := range envs {
-		if v, ok := env[name]; ok {
-			return v
-		}
-	}
-	return "$(" + name + ")"
 }

@@ -21,13 +21,7 @@ func MountsHosts(pod *corev1.Pod, c *corev1.Container, podHasIP bool) bool {
 // mounts lists the container's own volumes first, then the hosts file (C4.2), read-write even where
 // the root file system is read-only (C4.6), then the file for the termination message.
 func mounts(in Input) []*runtimeapi.Mount {
-	var out []*runtimeapi.Mount
-	for _, m := range in.Mounts {
-		out = append(out, &runtimeapi.Mount{
-			ContainerPath: m.ContainerPath, HostPath: m.HostPath, Readonly: m.ReadOnly, RecursiveReadOnly: m.RecursiveReadOnly,
-			SelinuxRelabel: m.Relabel, Propagation: m.Propagation,
-		})
-	}
+	out := slices.Clone(in.Mounts)
 	if in.HostsFile != "" && MountsHosts(in.Pod, in.Container, len(in.PodIPs) > 0) {
 		out = append(out, &runtimeapi.Mount{ContainerPath: hostsPath, HostPath: in.HostsFile, SelinuxRelabel: true})
 	}
