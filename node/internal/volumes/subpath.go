@@ -61,7 +61,7 @@ func openOrMake(root int, path string) (int, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fd, err
 	}
-	parent, err := unix.Dup(root)
+	parent, err := unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
