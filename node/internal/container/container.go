@@ -36,10 +36,14 @@ const (
 	AnnotationPorts                    = "io.kubernetes.container.ports"
 )
 
-// Reasons that a container waits for, as `kubectl get pods` shows them.
+// Reasons of an Error: what a container waits for, as `kubectl get pods` shows it, or what is wrong
+// with the whole Pod.
 const (
-	ReasonConfig = "CreateContainerConfigError"
-	ReasonRun    = "RunContainerError"
+	ReasonConfig  = "CreateContainerConfigError"
+	ReasonRun     = "RunContainerError"
+	ReasonSandbox = "FailedCreatePodSandBox"
+	// ReasonSysctl is final: the Pod has failed on this node, whatever happens.
+	ReasonSysctl = "SysctlForbidden"
 )
 
 // Error is why a container cannot be created. The agent shows both fields as they are.
@@ -117,8 +121,17 @@ func Config(in Input) (*runtimeapi.ContainerConfig, error) {
 		Stdin:       c.Stdin,
 		StdinOnce:   c.StdinOnce,
 		Tty:         c.TTY,
+		StopSignal:  stopSignal(c),
 		Linux:       &runtimeapi.LinuxContainerConfig{Resources: resources(in), SecurityContext: security},
 	}, nil
+}
+
+// stopSignal is the signal that the Pod asks for, or the image's.
+func stopSignal(c *corev1.Container) runtimeapi.Signal {
+	if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil {
+		return runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT
+	}
+	return runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*c.Lifecycle.StopSignal)])
 }
 
 // LogDirectory returns where the logs of a Pod's containers lie, below the node's root of logs.

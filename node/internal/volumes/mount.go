@@ -40,7 +40,7 @@ func join(options ...string) string {
 }
 
 // isMountPoint reports whether something is mounted at exactly dir. A bind mount of the same file
-// system counts, which comparing device numbers would miss.
+// system counts, which comparing device numbers would miss (statx(2), Linux 5.8).
 func isMountPoint(dir string) (bool, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, 0, &st); err != nil {
@@ -52,14 +52,14 @@ func isMountPoint(dir string) (bool, error) {
 // unmountBelow unmounts everything at and below dir, what was mounted last first. Afterwards nothing
 // is mounted there, or there is an error: the caller is about to remove the tree.
 func unmountBelow(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
+	root, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	points, err := mountsBelow(real)
+	points, err := mountsBelow(root)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func unmountBelow(dir string) error {
 	if len(points) == 0 {
 		return nil
 	}
-	if left, err := mountsBelow(real); err != nil || len(left) > 0 {
+	if left, err := mountsBelow(root); err != nil || len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("still mounted: %s", strings.Join(left, " ")))
 	}
 	return nil
