@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"path"
 	"strconv"
@@ -156,15 +157,13 @@ func Hash(c *corev1.Container) string {
 	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }
 
+// labels adds to others, a Pod's own for example, those that tell whose something is.
 func labels(pod *corev1.Pod, more map[string]string) map[string]string {
-	out := map[string]string{
-		LabelPodName:      pod.Name,
-		LabelPodNamespace: pod.Namespace,
-		LabelPodUID:       string(pod.UID),
+	out := maps.Clone(more)
+	if out == nil {
+		out = map[string]string{}
 	}
-	for k, v := range more {
-		out[k] = v
-	}
+	out[LabelPodName], out[LabelPodNamespace], out[LabelPodUID] = pod.Name, pod.Namespace, string(pod.UID)
 	return out
 }
 

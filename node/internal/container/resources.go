@@ -82,6 +82,7 @@ func oomScore(in Input) int64 {
 		return oomGuaranteed
 	case corev1.PodQOSBestEffort:
 		return oomBestEffort
+	case corev1.PodQOSBurstable:
 	}
 	var capacity int64
 	if in.Node != nil {

@@ -137,8 +137,9 @@ func protocol(p corev1.Protocol) runtimeapi.Protocol {
 		return runtimeapi.Protocol_UDP
 	case corev1.ProtocolSCTP:
 		return runtimeapi.Protocol_SCTP
+	default:
+		return runtimeapi.Protocol_TCP
 	}
-	return runtimeapi.Protocol_TCP
 }
 
 // safe are the settings of the kernel that a Pod may change for itself without any effect on its

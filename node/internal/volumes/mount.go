@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -63,13 +64,13 @@ func unmountBelow(dir string) error {
 	if err != nil {
 		return err
 	}
-	for i := len(points) - 1; i >= 0; i-- {
-		err := unix.Unmount(points[i], unix.UMOUNT_NOFOLLOW)
+	for _, point := range slices.Backward(points) {
+		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
 		if errors.Is(err, unix.EBUSY) { // somebody stands in it; it goes when they leave
-			err = unix.Unmount(points[i], unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+			err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
 		}
 		if err != nil && !errors.Is(err, unix.EINVAL) { // it is gone already
-			return fmt.Errorf("unmount %s: %w", points[i], err)
+			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
 	if len(points) == 0 {
