@@ -77,7 +77,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, erro
 	api.Hook("start-kubernetes-service-cidr-controller", func(ctx context.Context) error { return defaults.Ensure(ctx, admin) })
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
-	for _, make := range []func(*apiserver.Server) (runner, error){c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation} {
+	for _, make := range []func(*apiserver.Server) (runner, error){c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.scheduler} {
 		r, err := make(api)
 		if err != nil {
 			return nil, fmt.Errorf("assemble: %w", err)
