@@ -23,7 +23,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
@@ -34,7 +33,6 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/value"
@@ -69,6 +67,8 @@ type Config struct {
 	Secrets value.Transformer
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
+	// Images serves /v2/ to those who may; nil serves nothing there.
+	Images http.Handler
 }
 
 // Server is an API server that has been put together.
@@ -140,6 +140,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, fmt.Errorf("apiserver: %w", err)
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
+	s.mountImages(cfg.Images)
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
 	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
@@ -261,8 +262,7 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.Authorization.Authorizer = authz
 	c.RuleResolver = s.index
 	c.LoopbackClientConfig = s.loopback.config(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
-		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.LongRunningFunc = longRunning()
 	c.EnableProfiling = true
 	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
 		return genericapiserver.DefaultBuildHandlerChain(shallow(api, c), c)

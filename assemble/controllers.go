@@ -79,7 +79,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, erro
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
-		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM,
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.scheduler,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {

@@ -84,7 +84,7 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestNotYet(t *testing.T) {
-	for _, args := range []string{"node --server https://192.0.2.1:6443 --token x", "image load x.tar"} {
+	for _, args := range []string{"node --server https://192.0.2.1:6443 --token x"} {
 		code, _, errs := run(t, strings.Fields(args)...)
 		if code != exitFailed || !strings.HasPrefix(errs, "duet: worker nodes are not available yet; ") {
 			t.Errorf("%s: exit %d, %s", args, code, errs)
