@@ -14,7 +14,7 @@ func (p Program) imageCommand() *cobra.Command {
 	load := &cobra.Command{
 		Use: "load FILE…", Short: "Load OCI or docker archives into the cluster, for every node", Args: cobra.MinimumNArgs(1),
 		RunE: func(*cobra.Command, []string) error {
-			return errors.Join(errNoNodes, errors.New("images come with them; this version of duet has the control plane only"))
+			return errors.New("images are not available yet")
 		},
 	}
 	(&cluster{}).addFlags(load)
