@@ -34,10 +34,11 @@ const sandboxImage = "duet.local/pause:1"
 const containerdTOML = `version = 2
 root = ROOT/containerd/root
 state = ROOT/containerd/state
+required_plugins = ["io.containerd.grpc.v1.cri"]
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.runtime.v1.linux", "io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
+  "io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
 ]
 
 [grpc]

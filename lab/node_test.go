@@ -129,6 +129,9 @@ func TestNodes(t *testing.T) {
 	// What dies inside comes back, and nothing else is touched.
 	for _, program := range []string{"containerd", "node"} {
 		old := inBox(t, boxes[0], program)
+		if old == 0 {
+			t.Fatal(program, "does not run")
+		}
 		must(unix.Kill(old, unix.SIGKILL))
 		eventually(t, program+" to come back", func() bool { now := inBox(t, boxes[0], program); return now != 0 && now != old })
 	}
@@ -211,15 +214,18 @@ func boxesOf(t *testing.T, dir string, n int) []int {
 // inBox returns the child of a box that runs the program, 0 if it does not run.
 func inBox(t *testing.T, box int, program string) int {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", box, box))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", box))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range strings.Fields(string(data)) {
-		var pid int
-		_, _ = fmt.Sscan(field, &pid)
-		if argv := cmdline(pid); len(argv) > 1 && (filepath.Base(argv[0]) == program || argv[1] == program) {
-			return pid
+	for _, thread := range threads {
+		data, _ := os.ReadFile(thread)
+		for _, field := range strings.Fields(string(data)) {
+			var pid int
+			_, _ = fmt.Sscan(field, &pid)
+			if argv := cmdline(pid); len(argv) > 1 && (filepath.Base(argv[0]) == program || argv[1] == program) {
+				return pid
+			}
 		}
 	}
 	return 0
