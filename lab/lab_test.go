@@ -153,14 +153,14 @@ func TestLife(t *testing.T) {
 		t.Errorf("contexts after down: %v", kube["config"])
 	}
 	var none *NoClusterError
-	if _, err := Inspect(t.Context(), "life", dir); !errors.As(err, &none) {
+	if _, err := l.Inspect(t.Context(), "life", dir); !errors.As(err, &none) {
 		t.Errorf("status after down: %v", err)
 	}
 }
 
 func inspect(t *testing.T, r Request) Status {
 	t.Helper()
-	s, err := Inspect(t.Context(), r.Name, r.DataDir)
+	s, err := (&Lab{Cluster: joined{t}}).Inspect(t.Context(), r.Name, r.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}

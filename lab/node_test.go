@@ -120,6 +120,10 @@ func TestNodes(t *testing.T) {
 	if data, err := os.ReadFile(filepath.Join(root, "joined")); err != nil || string(data) != "172.30.0.3 abcdef.0123456789abcdef\n" {
 		t.Errorf("worker0 joined with %q, %v", data, err)
 	}
+	worker := inspect(t, r).Workers[0]
+	if worker.State != Running || worker.PID != boxes[0] || worker.Health != "Ready" || worker.Size == 0 {
+		t.Errorf("status of worker0: %+v", worker)
+	}
 	runtime := dialCRI(t, root)
 	sandbox := runSandbox(t, runtime)
 
