@@ -62,20 +62,45 @@ func furnishBox(cfg BoxConfig) error {
 	if err := enterCgroup(cfg.Cgroup + "/" + cgroupBox); err != nil {
 		return err
 	}
-	if err := mountBox(cfg.Root); err != nil {
-		return err
-	}
 	// Where Pods' network namespaces ended, so did the hold on their addresses.
 	for _, d := range []string{containerdState, cniState} {
 		if err := os.RemoveAll(filepath.Join(cfg.Root, d)); err != nil {
 			return fmt.Errorf("remove the state of the last run: %w", err)
 		}
 	}
-	return nil
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cut off the mounts of the box: %w", err)
+	}
+	if err := coverCNICache(cfg.Root); err != nil {
+		return err
+	}
+	return mountBox(cfg.Root)
 }
 
-// mountBox cuts the mounts of the box off from the host's. Inside they are shared again, because
-// Pods may ask for mounts to propagate. /proc shows the box's processes; /run is its own, because
+// cniCache is where the CNI library in containerd remembers what it was told about Pods. It cannot
+// be told another place, and two nodes may not share it.
+const cniCache = "/var/lib/cni"
+
+// coverCNICache puts a folder of the node's over it. On most machines it has to be made for that;
+// removeCNICache takes it away again.
+func coverCNICache(root string) error {
+	own := filepath.Join(root, cniState, "cache")
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return fmt.Errorf("make the CNI cache: %w", err)
+	}
+	return withNetnsDir(func() error {
+		if err := os.MkdirAll(cniCache, 0o700); err != nil {
+			return fmt.Errorf("make the CNI cache: %w", err)
+		}
+		if err := unix.Mount(own, cniCache, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount %s of the box: %w", cniCache, err)
+		}
+		return nil
+	})
+}
+
+// mountBox gives the box mounts of its own, shared among themselves, because Pods may ask for mounts
+// to propagate. /proc shows the box's processes; /run is its own, because
 // the shims put their sockets there, and none of them outlives the box.
 func mountBox(root string) error {
 	// What must stay visible: where a resolv.conf may link to, and data that is kept in /run.
@@ -94,7 +119,6 @@ func mountBox(root string) error {
 		flags                  uintptr
 		data                   string
 	}{
-		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE, ""},
 		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 		{"", "/", "", unix.MS_REC | unix.MS_SHARED, ""},

@@ -71,5 +71,6 @@ func layerOf(program []byte) ([]byte, error) {
 	if _, err := w.Write(program); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), w.Close()
+	err := w.Close()
+	return out.Bytes(), err
 }
