@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"k8s.io/component-helpers/node/util"
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/assemble"
@@ -32,7 +34,8 @@ type nodeFlags struct {
 	server, caFile             string
 	token, tokenFile           string
 	rootDir, criSocket         string
-	nodeIPs, clusterDNS        []string
+	nodeIP                     string
+	clusterDNS                 []string
 	clusterDomain              string
 	cgroupParent               string
 	cniConfDir                 string
@@ -59,7 +62,7 @@ machine has (CRI v1, e.g. containerd). Pods live on when it ends.`,
 	flags.StringVar(&f.tokenFile, "token-file", "", "file that holds the token, so that it is in no list of processes")
 	flags.StringVar(&f.rootDir, "root-dir", lab.DefaultDataDir("node"), "where all state of the node is")
 	flags.StringVar(&f.criSocket, "cri-socket", "/run/containerd/containerd.sock", "socket of the container runtime")
-	flags.StringSliceVar(&f.nodeIPs, "node-ip", nil, "addresses of the node, one of each family, the primary first (default those of this machine)")
+	flags.StringVar(&f.nodeIP, "node-ip", "", "address of the node, or one of each family, the primary first (default those of this machine)")
 	flags.StringSliceVar(&f.clusterDNS, "cluster-dns", nil, "addresses of the cluster's DNS, for Pods")
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "domain of the cluster")
 	flags.StringVar(&f.cgroupParent, "cgroup-parent", "/duet/node", "cgroup that Pods are below")
@@ -75,11 +78,11 @@ machine has (CRI v1, e.g. containerd). Pods live on when it ends.`,
 
 // node runs the agent until the context ends.
 func (p Program) node(ctx context.Context, f nodeFlags) error {
+	klog.SetSlogLogger(slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.Level(-f.verbosity)})))
 	config, err := f.config()
 	if err != nil {
 		return err
 	}
-	klog.SetSlogLogger(slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: slog.Level(-f.verbosity)})))
 	if err := preflightNode(ctx, config); err != nil {
 		return err
 	}
@@ -120,11 +123,8 @@ func (f nodeFlags) config() (assemble.NodeConfig, error) {
 	if c.Token, err = f.bootstrapToken(); err != nil {
 		return c, err
 	}
-	if c.NodeIPs, err = parseAddresses("node-ip", f.nodeIPs); err != nil {
+	if c.NodeIPs, err = parseNodeIP(f.nodeIP); err != nil {
 		return c, err
-	}
-	if len(c.NodeIPs) > 2 || len(c.NodeIPs) == 2 && c.NodeIPs[0].Is4() == c.NodeIPs[1].Is4() {
-		return c, &lab.FlagError{Flag: "--node-ip", Value: strings.Join(f.nodeIPs, ","), Problem: "more than one address of a family", Want: "want e.g. 192.0.2.10,2001:db8::10"}
 	}
 	if c.ClusterDNS, err = parseAddresses("cluster-dns", f.clusterDNS); err != nil {
 		return c, err
@@ -144,6 +144,23 @@ func (f nodeFlags) config() (assemble.NodeConfig, error) {
 		}
 	}
 	return c, nil
+}
+
+// parseNodeIP reads --node-ip as a kubelet does: behaviour.md D2.1. What is no address is left out.
+func parseNodeIP(value string) ([]netip.Addr, error) {
+	list, invalid, err := util.ParseNodeIPArgument(value, "")
+	if len(invalid) > 0 {
+		klog.Background().Info("Values of --node-ip that are no addresses are ignored", "values", invalid)
+	}
+	if err != nil {
+		return nil, usageError{fmt.Errorf("bad --node-ip %q: %w", value, err)}
+	}
+	var out []netip.Addr
+	for _, ip := range list {
+		a, _ := netip.AddrFromSlice(ip)
+		out = append(out, a.Unmap())
+	}
+	return out, nil
 }
 
 // bootstrapToken is the token that was given, in whatever way; "" if none was.
