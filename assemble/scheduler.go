@@ -8,7 +8,7 @@ import (
 	"github.com/duetk8s/duet/scheduler"
 )
 
-func (c *controllers) scheduler(api *apiserver.Server) (runner, error) {
+func (c *controllers) scheduler(api *apiserver.Server, _ ServerConfig) (runner, error) {
 	client, err := clientset.NewForConfig(api.Identity(&user.DefaultInfo{Name: scheduler.Identity}))
 	if err != nil {
 		return nil, err
