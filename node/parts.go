@@ -120,8 +120,8 @@ type probeResult struct {
 	// Condemned is "liveness" or "startup" when that probe has failed too often.
 	Condemned string
 	Grace     *int64
-	// Message is for event Unhealthy; "" if there is nothing to say.
-	Message string
+	// Reason and Message are those of an event, "" if there is nothing to say.
+	Reason, Message string
 }
 
 // parts is what workers work with.

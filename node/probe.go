@@ -44,7 +44,7 @@ func (w *worker) probe(ctx context.Context, name string) {
 // probed takes news from a probe of an instance that still runs.
 func (w *worker) probed(target probeTarget, result probeResult) {
 	if result.Message != "" {
-		w.warnAbout(target.Pod, target.Container, "Unhealthy", result.Message)
+		w.warnAbout(target.Pod, target.Container, result.Reason, result.Message)
 	}
 	w.container(target.Container.Name, func(c *podstate.Container) {
 		if c.Current == nil || c.Current.ID != target.ID {

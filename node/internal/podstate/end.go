@@ -64,7 +64,7 @@ func (p *plan) end() {
 			left = p.stop(&c, deadline)
 		}
 	}
-	if left || p.o.Volumes.Busy || p.o.Sandbox.Busy {
+	if left || p.o.Volumes.Busy || p.o.Sandbox.Busy || p.o.Cleanup.Busy || p.o.Removal.Busy {
 		return
 	}
 	p.clean()

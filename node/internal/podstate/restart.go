@@ -56,4 +56,6 @@ func Hash(c *corev1.Container) string {
 }
 
 // Name of a Pod in texts that people know: "nginx_default(0b6e…)".
-func Name(pod *corev1.Pod) string { return pod.Name + "_" + pod.Namespace + "(" + string(pod.UID) + ")" }
+func Name(pod *corev1.Pod) string {
+	return pod.Name + "_" + pod.Namespace + "(" + string(pod.UID) + ")"
+}
