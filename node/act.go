@@ -26,7 +26,7 @@ func (w *worker) act(ctx context.Context, a podstate.Action) {
 	case podstate.StartContainer:
 		w.startContainer(ctx, a)
 	case podstate.CancelStart:
-		if cancel := w.restOf(a.Container).cancelStart; cancel != nil {
+		if cancel := w.underwayOf(a.Container).cancelStart; cancel != nil {
 			cancel()
 		}
 	case podstate.StopContainer:

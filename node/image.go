@@ -15,7 +15,7 @@ import (
 
 // pullImage makes sure that the image of a container's next start is there.
 func (w *worker) pullImage(ctx context.Context, name string) {
-	pod, c, r := w.pod, spec(w.pod, name), w.restOf(name)
+	pod, c, r := w.pod, spec(w.pod, name), w.underwayOf(name)
 	w.container(name, func(c *podstate.Container) { c.Image.Busy = true })
 	ctx, cancel := context.WithCancel(ctx)
 	r.cancelStart = cancel

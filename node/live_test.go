@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/node/internal/probes"
 	"github.com/duetk8s/duet/node/internal/volumes"
 )
@@ -38,6 +39,10 @@ type lab struct {
 	mu     sync.Mutex
 	events []string
 }
+
+type noPorts struct{}
+
+func (noPorts) SetHostPorts([]hostnet.HostPort) {}
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
@@ -67,7 +72,7 @@ func (l *lab) startAgent() {
 		prober: podProber{probes.New(probes.Config{Exec: execIn(rt), Clock: clock.RealClock{}})},
 		api:    l.client.CoreV1(), secrets: src.Secret, events: l.recorder(ctx), clock: clock.RealClock{}, hostIPs: hostIPs, owner: newOwners(),
 	}
-	l.pods = newPods(p, l.source(), src, func() {})
+	l.pods = newPods(p, l.source(), src, noPorts{}, func() {})
 	go func() {
 		defer close(l.done)
 		_ = l.pods.Run(ctx)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // labelUID is the label by which sandboxes and containers of a Pod are known.
@@ -25,6 +26,8 @@ type pods struct {
 	source cache.ListerWatcher
 	// references is told which Pods there are, and tells which of them a change concerns.
 	references references
+	// ports are told which ports of the node lead to Pods.
+	ports hostPorts
 	// connected is called after each interruption of the runtime.
 	connected func()
 	running   sync.WaitGroup
@@ -44,9 +47,14 @@ type references interface {
 	Drop(pod types.UID)
 }
 
-func newPods(p *parts, source cache.ListerWatcher, refs references, connected func()) *pods {
+// hostPorts takes the whole wanted state; it does not block.
+type hostPorts interface {
+	SetHostPorts(all []hostnet.HostPort)
+}
+
+func newPods(p *parts, source cache.ListerWatcher, refs references, ports hostPorts, connected func()) *pods {
 	return &pods{
-		parts: p, source: source, references: refs, connected: connected,
+		parts: p, source: source, references: refs, ports: ports, connected: connected,
 		workers: map[types.UID]*worker{}, byName: map[string]*corev1.Pod{},
 	}
 }
@@ -201,7 +209,7 @@ func (p *pods) updated(ctx context.Context, o any) {
 		w.tell(func(context.Context) { w.updated(pod) })
 		return
 	}
-	w = newWorker(p.parts, pod)
+	w = newWorker(p.parts, pod, p.setHostPorts)
 	p.workers[pod.UID] = w
 	found, adopted := p.found[pod.UID]
 	delete(p.found, pod.UID)
@@ -218,8 +226,11 @@ func (p *pods) updated(ctx context.Context, o any) {
 			return
 		}
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		delete(p.workers, pod.UID)
+		p.mu.Unlock()
+		if len(w.view.Load().ports) > 0 {
+			p.setHostPorts()
+		}
 	})
 }
 
@@ -311,4 +322,13 @@ func (p *pods) removeOrphan(ctx context.Context, uid types.UID, found inventory)
 		}
 	}
 	return p.content.RemoveVolumes(uid)
+}
+
+// nudge has every worker look again: the node's addresses have changed.
+func (p *pods) nudge() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		w.tell(func(context.Context) {})
+	}
 }

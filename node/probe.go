@@ -13,7 +13,7 @@ func (w *worker) probe(ctx context.Context, name string) {
 	if known.Current == nil || known.Current.State != podstate.Running {
 		return
 	}
-	c, r := spec(w.pod, name), w.restOf(name)
+	c, r := spec(w.pod, name), w.underwayOf(name)
 	if r.cancelProbes != nil {
 		r.cancelProbes()
 	}

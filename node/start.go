@@ -30,7 +30,7 @@ type starting struct {
 
 // startContainer makes the next instance of a container and runs its postStart hook.
 func (w *worker) startContainer(ctx context.Context, a podstate.Action) {
-	r := w.restOf(a.Container)
+	r := w.underwayOf(a.Container)
 	s := starting{
 		pod: w.seen(), c: spec(w.pod, a.Container), attempt: a.Attempt,
 		sandbox: w.o.Sandbox, sandboxConfig: w.sandboxConfig, image: r.image, ips: w.podIPs(),

@@ -192,7 +192,7 @@ func (w *worker) backoffEvents() {
 	}
 	for _, list := range [][]corev1.ContainerStatus{w.status.shown.InitContainerStatuses, w.status.shown.ContainerStatuses} {
 		for _, s := range list {
-			known, r := w.o.Containers[s.Name], w.restOf(s.Name)
+			known, r := w.o.Containers[s.Name], w.underwayOf(s.Name)
 			if s.State.Waiting == nil || spec(w.pod, s.Name) == nil {
 				continue
 			}

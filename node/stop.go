@@ -22,7 +22,7 @@ const leastGrace = 2 * time.Second
 // stopContainer ends the current instance of a container. A stop under way is replaced: the new one
 // is more urgent.
 func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
-	pod, c, r := w.seen(), spec(w.pod, a.Container), w.restOf(a.Container)
+	pod, c, r := w.seen(), spec(w.pod, a.Container), w.underwayOf(a.Container)
 	id, ips := w.o.Containers[a.Container].Current.ID, w.podIPs()
 	if r.cancelStop != nil {
 		r.cancelStop()
@@ -128,7 +128,7 @@ func (w *worker) whyKilled(ctx context.Context, name string, e cri.Event) {
 
 // ended notes the end of a container's current instance, once.
 func (w *worker) ended(name string, end podstate.Instance) {
-	r := w.restOf(name)
+	r := w.underwayOf(name)
 	if r.cancelProbes != nil {
 		r.cancelProbes()
 		r.cancelProbes = nil

@@ -1,14 +1,21 @@
 package node
 
 import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // view is what others may know about a Pod's containers: a worker shows it after each decision.
 type view struct {
 	sandbox    string
 	containers map[string]viewed
+	ports      []hostnet.HostPort
 }
 
 type viewed struct {
@@ -24,7 +31,67 @@ func (w *worker) expose() {
 			v.containers[name] = viewed{c.Current.ID, c.Current.Attempt}
 		}
 	}
-	w.view.Store(v)
+	if w.o.Sandbox.Ready {
+		v.ports = portsOf(w.first, w.o.Sandbox.IPs)
+	}
+	before := w.view.Swap(v)
+	if before == nil {
+		before = &view{}
+	}
+	if !slices.Equal(before.ports, v.ports) {
+		w.portsChanged()
+	}
+}
+
+// portsOf are the ports of the node that lead to a Pod, one for each of its addresses. A Pod on the
+// node's network has them anyway.
+func portsOf(pod *corev1.Pod, ips []netip.Addr) []hostnet.HostPort {
+	if pod.Spec.HostNetwork {
+		return nil
+	}
+	var all []hostnet.HostPort
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			for _, port := range list[i].Ports {
+				if port.HostPort != 0 {
+					all = append(all, portOf(port, ips)...)
+				}
+			}
+		}
+	}
+	return all
+}
+
+func portOf(port corev1.ContainerPort, ips []netip.Addr) []hostnet.HostPort {
+	protocol, ok := map[corev1.Protocol]uint8{corev1.ProtocolTCP: unix.IPPROTO_TCP, corev1.ProtocolUDP: unix.IPPROTO_UDP, corev1.ProtocolSCTP: unix.IPPROTO_SCTP}[port.Protocol]
+	if !ok {
+		return nil
+	}
+	// Any address, as the API spells it, is what the zero value means.
+	at, err := netip.ParseAddr(port.HostIP)
+	if err != nil || at.IsUnspecified() {
+		at = netip.Addr{}
+	}
+	var all []hostnet.HostPort
+	for _, ip := range ips {
+		if !at.IsValid() || at.Is4() == ip.Is4() {
+			all = append(all, hostnet.HostPort{Protocol: protocol, At: at, Port: uint16(port.HostPort), To: netip.AddrPortFrom(ip, uint16(port.ContainerPort))}) //nolint:gosec // ports
+		}
+	}
+	return all
+}
+
+// setHostPorts tells which ports of the node lead to Pods now.
+func (p *pods) setHostPorts() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []hostnet.HostPort
+	for _, w := range p.workers {
+		if v := w.view.Load(); v != nil {
+			all = append(all, v.ports...)
+		}
+	}
+	p.ports.SetHostPorts(all)
 }
 
 // Pod gives a Pod of this node as the API has it.

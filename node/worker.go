@@ -34,8 +34,8 @@ type worker struct {
 	sandboxConfig *runtimeapi.PodSandboxConfig
 	// old are sandboxes before the present one that the runtime still has.
 	old []string
-	// rest is what is known about containers and is not decided upon.
-	rest map[string]*rest
+	// underway is what is known about containers and is not decided upon.
+	underway map[string]*underway
 	// exits and oom are news of instances that are being started, by id.
 	exits map[string]cri.Event
 	oom   map[string]bool
@@ -47,10 +47,12 @@ type worker struct {
 	// view is for others; first is the Pod as it came, for its names.
 	view  atomic.Pointer[view]
 	first *corev1.Pod
+	// portsChanged is called when view has other ports.
+	portsChanged func()
 }
 
-// rest of what a worker holds for a container.
-type rest struct {
+// underway is the rest of what a worker holds for a container.
+type underway struct {
 	image *runtimeapi.Image
 	// cancelStart, cancelStop and cancelProbes end what is under way; nil if nothing is.
 	cancelStart, cancelStop, cancelProbes context.CancelFunc
@@ -58,11 +60,11 @@ type rest struct {
 	backoffShown time.Time
 }
 
-func newWorker(p *parts, pod *corev1.Pod) *worker {
+func newWorker(p *parts, pod *corev1.Pod, portsChanged func()) *worker {
 	return &worker{
-		parts: p, uid: pod.UID, mail: newMailbox(), pod: pod, first: pod,
+		parts: p, uid: pod.UID, mail: newMailbox(), pod: pod, first: pod, portsChanged: portsChanged,
 		o:    podstate.Observed{Containers: map[string]podstate.Container{}},
-		rest: map[string]*rest{}, exits: map[string]cri.Event{}, oom: map[string]bool{},
+		underway: map[string]*underway{}, exits: map[string]cri.Event{}, oom: map[string]bool{},
 	}
 }
 
@@ -101,11 +103,11 @@ func (w *worker) run(ctx context.Context) {
 
 // decide does what has to be done now; it tells when to look again, and whether all is over.
 func (w *worker) decide(ctx context.Context) (wake time.Time, finished bool) {
-	if w.adopting {
-		return time.Time{}, false
+	w.o.HostIPs = w.hostIPs()
+	if w.adopting || len(w.o.HostIPs) == 0 {
+		return time.Time{}, false // there will be a note
 	}
 	w.o.Now = w.clock.Now()
-	w.o.HostIPs = w.hostIPs()
 	d := podstate.Next(w.seen(), w.o)
 	if d.Ending && w.o.EndingSince.IsZero() {
 		w.o.EndingSince = w.o.Now
@@ -179,11 +181,11 @@ func (w *worker) container(name string, change func(*podstate.Container)) {
 	w.o.Containers[name] = c
 }
 
-func (w *worker) restOf(name string) *rest {
-	r := w.rest[name]
+func (w *worker) underwayOf(name string) *underway {
+	r := w.underway[name]
 	if r == nil {
-		r = &rest{}
-		w.rest[name] = r
+		r = &underway{}
+		w.underway[name] = r
 	}
 	return r
 }
