@@ -265,7 +265,7 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.LongRunningFunc = longRunning()
 	c.EnableProfiling = true
 	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(shallow(api, c), c)
+		return genericapiserver.DefaultBuildHandlerChain(bounded(api, c), c)
 	}
 	return c
 }
