@@ -20,7 +20,8 @@ UP    ?=
 ACCEPTANCE ?= ../shared/acceptance
 PAGES      ?= page2-servicecidr
 
-BENCH ?= ./...
+BENCH    ?= .
+PROFILES ?=
 KILLS ?= 200
 
 .PHONY: build test unit acceptance lint images up down bench crash update verify needs clean
@@ -53,8 +54,11 @@ down: build
 	bin/duet down --name $(NAME)
 
 # Slow and exact; results belong into docs/benchmarks.md.
+# benchstat reads the output. BENCH narrows it: make bench BENCH=Create/stack=dual
 bench: build
-	go test -run '^$$' -bench . -benchmem -timeout 60m $(BENCH)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 
 # The long version of the crash test that `make test` runs a short one of.
 crash: build

@@ -46,6 +46,7 @@ func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	chain := []admission.Interface{named(namespaces, lifecycle.PluginName)}
+	chain = append(chain, named(signerRights{config.Authorization.Authorizer}, "CertificateSigners"))
 	if !cfg.AllowExternalIPs {
 		chain = append(chain, named(denyExternalIPs{}, "DenyServiceExternalIPs"))
 	}

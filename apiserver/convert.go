@@ -3,8 +3,6 @@ package apiserver
 import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -27,52 +25,6 @@ func each[From, To any](in []From, convert func(*From, *To)) []To {
 		convert(&in[i], &out[i])
 	}
 	return out
-}
-
-// convertNetworking registers v1beta1 ServiceCIDR and IPAddress, whose fields are v1's (B1.5).
-func convertNetworking(s *runtime.Scheme) error {
-	for _, err := range []error{
-		register(s, cidrFromBeta), register(s, cidrToBeta), register(s, addressFromBeta), register(s, addressToBeta),
-		register(s, func(a *networkingv1beta1.ServiceCIDRList, b *networkingv1.ServiceCIDRList) {
-			b.ListMeta, b.Items = a.ListMeta, each(a.Items, cidrFromBeta)
-		}),
-		register(s, func(a *networkingv1.ServiceCIDRList, b *networkingv1beta1.ServiceCIDRList) {
-			b.ListMeta, b.Items = a.ListMeta, each(a.Items, cidrToBeta)
-		}),
-		register(s, func(a *networkingv1beta1.IPAddressList, b *networkingv1.IPAddressList) {
-			b.ListMeta, b.Items = a.ListMeta, each(a.Items, addressFromBeta)
-		}),
-		register(s, func(a *networkingv1.IPAddressList, b *networkingv1beta1.IPAddressList) {
-			b.ListMeta, b.Items = a.ListMeta, each(a.Items, addressToBeta)
-		}),
-	} {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func cidrFromBeta(a *networkingv1beta1.ServiceCIDR, b *networkingv1.ServiceCIDR) {
-	b.ObjectMeta = a.ObjectMeta
-	b.Spec = networkingv1.ServiceCIDRSpec(a.Spec)
-	b.Status = networkingv1.ServiceCIDRStatus(a.Status)
-}
-
-func cidrToBeta(a *networkingv1.ServiceCIDR, b *networkingv1beta1.ServiceCIDR) {
-	b.ObjectMeta = a.ObjectMeta
-	b.Spec = networkingv1beta1.ServiceCIDRSpec(a.Spec)
-	b.Status = networkingv1beta1.ServiceCIDRStatus(a.Status)
-}
-
-func addressFromBeta(a *networkingv1beta1.IPAddress, b *networkingv1.IPAddress) {
-	b.ObjectMeta = a.ObjectMeta
-	b.Spec.ParentRef = (*networkingv1.ParentReference)(a.Spec.ParentRef)
-}
-
-func addressToBeta(a *networkingv1.IPAddress, b *networkingv1beta1.IPAddress) {
-	b.ObjectMeta = a.ObjectMeta
-	b.Spec.ParentRef = (*networkingv1beta1.ParentReference)(a.Spec.ParentRef)
 }
 
 // convertEvents registers events.k8s.io/v1, stored as the core/v1 Event it shares its name with.

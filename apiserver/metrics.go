@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/etcd"
@@ -51,6 +52,17 @@ func newAllocatorMetrics(space *clusterip.Space) *allocatorMetrics {
 		portTotal:  counter(portMetrics+"allocation_total", "Number of NodePort allocations", "scope"),
 		portFailed: counter(portMetrics+"allocation_errors_total", "Number of errors trying to allocate NodePort", "scope"),
 	}
+}
+
+// register makes m what /metrics reports, in place of another server's in this process.
+func (m *allocatorMetrics) register() error {
+	registry := legacyregistry.Registerer()
+	err := registry.Register(m)
+	if taken := (prometheus.AlreadyRegisteredError{}); errors.As(err, &taken) {
+		registry.Unregister(taken.ExistingCollector)
+		err = registry.Register(m)
+	}
+	return err
 }
 
 func (m *allocatorMetrics) vectors() []prometheus.Collector {

@@ -35,7 +35,7 @@ func missionRows(a *allocator) []resource.Resource {
 			Group: networkingv1.GroupName, Kind: "ServiceCIDR", Plural: "servicecidrs", Versions: versions,
 			ClusterScoped: true, Generation: true,
 			New: newOf[networkingv1.ServiceCIDR], NewList: newOf[networkingv1.ServiceCIDRList],
-			Name: servicecidr.Name, Validate: servicecidr.Validate, Columns: servicecidr.Columns(a.usage),
+			Name: servicecidr.Name, Prepare: servicecidr.Prepare, Validate: servicecidr.Validate, Columns: servicecidr.Columns(a.usage),
 		},
 		{
 			Group: networkingv1.GroupName, Kind: "IPAddress", Plural: "ipaddresses", Versions: versions,

@@ -19,7 +19,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	networkingv1beta1 "k8s.io/api/networking/v1beta1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -30,13 +29,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
 // scheme is what the server knows of Go types: the published v1 types, each registered a second
 // time as the internal version of its group, so that "conversion" between what is on the wire, in
-// memory and in etcd is the identity. Only networking v1beta1 and the two Event kinds, which
-// have Go types of their own, are converted for real (see convert.go).
+// memory and in etcd is the identity. Only the two kinds of Events are converted for real (see
+// convert.go).
 type scheme struct {
 	*runtime.Scheme
 	codecs     serializer.CodecFactory
@@ -54,7 +54,7 @@ func newScheme(table []resource.Resource) (*scheme, error) {
 		corev1.AddToScheme, appsv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		autoscalingv2.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme,
 		coordinationv1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, networkingv1.AddToScheme,
-		networkingv1beta1.AddToScheme, nodev1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme,
+		nodev1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme,
 		schedulingv1.AddToScheme, storagev1.AddToScheme,
 	}
 	for _, add := range versions {
@@ -62,12 +62,10 @@ func newScheme(table []resource.Resource) (*scheme, error) {
 			return nil, fmt.Errorf("apiserver: scheme: %w", err)
 		}
 	}
-	addAlphaNetworking(s)
+	addOlderNetworking(s)
 	addInternal(s)
-	for _, add := range []func(*runtime.Scheme) error{convertNetworking, convertEvents} {
-		if err := add(s); err != nil {
-			return nil, fmt.Errorf("apiserver: scheme: %w", err)
-		}
+	if err := convertEvents(s); err != nil {
+		return nil, fmt.Errorf("apiserver: scheme: %w", err)
 	}
 	for _, r := range table {
 		if err := addResource(s, r); err != nil {
@@ -77,13 +75,16 @@ func newScheme(table []resource.Resource) (*scheme, error) {
 	return &scheme{Scheme: s, codecs: serializer.NewCodecFactory(s), parameters: runtime.NewParameterCodec(s)}, nil
 }
 
-// addAlphaNetworking serves the v1 types as networking.k8s.io/v1alpha1, which has left k8s.io/api
-// but is what the documentation's own manifest asks for (behaviour.md, B1.2 as duet differs).
-func addAlphaNetworking(s *runtime.Scheme) {
-	alpha := schema.GroupVersion{Group: networkingv1.GroupName, Version: "v1alpha1"}
-	s.AddKnownTypes(alpha, &networkingv1.ServiceCIDR{}, &networkingv1.ServiceCIDRList{},
-		&networkingv1.IPAddress{}, &networkingv1.IPAddressList{})
-	metav1.AddToGroupVersion(s, alpha)
+// addOlderNetworking serves the v1 types as networking.k8s.io/v1beta1 and v1alpha1 too, whose fields
+// are the same (behaviour.md, B1.5). v1alpha1 has left k8s.io/api but is what the documentation's own
+// manifest asks for; v1beta1's own Go types would warn of a removal that does not happen here.
+func addOlderNetworking(s *runtime.Scheme) {
+	for _, version := range []string{"v1beta1", "v1alpha1"} {
+		gv := schema.GroupVersion{Group: networkingv1.GroupName, Version: version}
+		s.AddKnownTypes(gv, &networkingv1.ServiceCIDR{}, &networkingv1.ServiceCIDRList{},
+			&networkingv1.IPAddress{}, &networkingv1.IPAddressList{})
+		metav1.AddToGroupVersion(s, gv)
+	}
 }
 
 // addInternal registers every API type as the internal version of its group. A kind that several
@@ -91,7 +92,7 @@ func addAlphaNetworking(s *runtime.Scheme) {
 func addInternal(s *runtime.Scheme) {
 	preferred := []schema.GroupVersion{autoscalingv2.SchemeGroupVersion, networkingv1.SchemeGroupVersion}
 	rest := slices.DeleteFunc(s.PrioritizedVersionsAllGroups(), func(gv schema.GroupVersion) bool {
-		return slices.Contains(preferred, gv) || gv.Version == "v1alpha1"
+		return slices.Contains(preferred, gv) || gv.Group == networkingv1.GroupName
 	})
 	for _, gv := range append(preferred, rest...) {
 		internal := schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal}
@@ -120,6 +121,9 @@ func addResource(s *runtime.Scheme, r resource.Resource) error {
 	for _, version := range versionsOf(r) {
 		gvk := schema.GroupVersionKind{Group: r.Group, Version: version, Kind: r.Kind}
 		err := s.AddFieldLabelConversionFunc(gvk, func(label, value string) (string, string, error) {
+			if r.Group == eventsv1.GroupName {
+				label = kinds.RegardingLabel(label)
+			}
 			if label == "metadata.name" || label == "metadata.namespace" || known.Has(label) {
 				return label, value, nil
 			}

@@ -23,7 +23,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
@@ -34,14 +33,12 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
@@ -70,6 +67,8 @@ type Config struct {
 	Secrets value.Transformer
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
+	// Images serves /v2/ to those who may; nil serves nothing there.
+	Images http.Handler
 }
 
 // Server is an API server that has been put together.
@@ -98,7 +97,7 @@ type hook struct {
 
 // New puts the server together and reads from etcd what it must know before it can allocate: the
 // ServiceCIDRs and what is taken.
-func New(ctx context.Context, cfg Config) (*Server, error) {
+func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s := &Server{
 		loopback: newLoopback(), index: access.NewIndex(), ready: make(chan struct{}), seeded: make(chan struct{}),
 		stores: map[schema.GroupResource]*registry.Store{},
@@ -107,6 +106,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.allocator = newAllocator(space)
 	masters := access.WithMasters(s.index)
 
+	defer func() {
+		if err != nil && s.backend != nil {
+			s.backend.close()
+		}
+	}()
 	rows := append(missionRows(s.allocator), table()...)
 	guard := &access.Guard{Held: s.index, Authorizer: masters, Roles: storedRoles{s.stores}}
 	guard.Complete(rows)
@@ -136,14 +140,15 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("apiserver: %w", err)
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
+	s.mountImages(cfg.Images)
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
+	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
 	}
-	if err := legacyregistry.Registerer().Register(s.allocator.metrics); err != nil {
+	if err := s.allocator.metrics.register(); err != nil {
 		return nil, fmt.Errorf("apiserver: metrics: %w", err)
 	}
-	s.Generic.RegisterDestroyFunc(func() { legacyregistry.Registerer().Unregister(s.allocator.metrics) })
 	return s, s.healthChecks()
 }
 
@@ -171,6 +176,9 @@ func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
 		case schema.GroupResource{Resource: "namespaces"}:
 			e.addRow(r, store, newNamespaces(main))
 			e.add("", "v1", "namespaces/finalize", newFinalize(store))
+		case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
+			e.addRow(r, store, main)
+			e.add(gr.Group, "v1", gr.Resource+"/approval", newApproval(store))
 		case schema.GroupResource{Resource: "events"}:
 			e.addRow(r, store, main)
 			e.add("events.k8s.io", "v1", "events", main)
@@ -248,15 +256,17 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.ExternalAddress = cfg.Advertise
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	tokens := bearertoken.New(s.loopback)
-	certificates := x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion)
+	certificates := newVerified(x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion))
 	known := group.NewAuthenticatedGroupAdder(union.New(certificates, tokens))
 	c.Authentication.Authenticator = union.NewFailOnError(known, anonymous.NewAuthenticator(nil))
 	c.Authorization.Authorizer = authz
 	c.RuleResolver = s.index
 	c.LoopbackClientConfig = s.loopback.config(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
-		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.LongRunningFunc = longRunning()
 	c.EnableProfiling = true
+	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(shallow(api, c), c)
+	}
 	return c
 }
 
@@ -292,7 +302,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s.hooks = append([]hook{{"rbac/bootstrap-roles", s.seedPolicy}}, s.hooks...)
+	s.hooks = append([]hook{{"storage-caches", s.backend.fill}, {"rbac/bootstrap-roles", s.seedPolicy}}, s.hooks...)
 	gates := make([]chan struct{}, len(s.hooks))
 	for i, h := range s.hooks {
 		gates[i] = make(chan struct{})
@@ -319,7 +329,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background.Go(func() { s.confirmPolicy(ctx) })
 	err := prepared.RunWithContext(ctx)
 	outlived()
-	s.backend.stop()
+	s.backend.close()
 	background.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause

@@ -8,17 +8,20 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
+	storeerrors "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/storage/etcd3"
 	etcdfeature "k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/names"
@@ -45,6 +48,9 @@ type backend struct {
 	transformers map[schema.GroupResource]value.Transformer
 	// atomic wraps the raw storage of resources whose writes carry others along.
 	atomic map[schema.GroupResource]func(storage.Interface) storage.Interface
+	// caches are the watch caches of all stores, destroy what ends them.
+	caches  []*cacher.Cacher
+	destroy []func()
 }
 
 // compactEvery is how long old revisions stay readable, for watches that resume.
@@ -68,6 +74,24 @@ func (e endpoint) Endpoints() []string {
 		return all
 	}
 	return []string{"embedded"}
+}
+
+// fill waits until all watch caches have their first list: until then reads are refused.
+func (b *backend) fill(ctx context.Context) error {
+	for _, c := range b.caches {
+		if err := c.Wait(ctx); err != nil {
+			return fmt.Errorf("fill the watch caches: %w", err)
+		}
+	}
+	return nil
+}
+
+// close ends everything that reads etcd in the background.
+func (b *backend) close() {
+	b.stop()
+	for _, destroy := range b.destroy {
+		destroy()
+	}
 }
 
 // codec encodes a resource as it is stored: protobuf of its first version.
@@ -192,7 +216,9 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 			return nil, nil, err
 		}
 		delegator := cacher.NewCacheDelegator(c, s)
-		return delegator, sync.OnceFunc(func() { delegator.Stop(); c.Stop(); raw.Close() }), nil
+		destroy := sync.OnceFunc(func() { delegator.Stop(); c.Stop(); raw.Close() })
+		b.caches, b.destroy = append(b.caches, c), append(b.destroy, destroy)
+		return delegator, destroy, nil
 	}
 }
 
@@ -223,6 +249,29 @@ var (
 
 func (o object) ShortNames() []string { return o.row.Short }
 func (o object) Categories() []string { return o.row.Categories }
+
+// Create is the store's, but says 400 of what cannot be new.
+func (o object) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	out, err := o.Store.Create(ctx, obj, validate, options)
+	return out, refused(err)
+}
+
+// Update is the store's, but says 400 of a patch that cannot be applied.
+func (o object) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	return o.Store.Update(ctx, name, clientsChange{info}, create, update, force, options)
+}
+
+// Watch is the store's, but says 422 of a revision that is none, where the store's error is nobody's
+// fault in particular: 500.
+func (o object) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
+	w, err := o.Store.Watch(ctx, options)
+	if err != nil {
+		return nil, storeerrors.InterpretWatchError(err, o.DefaultQualifiedResource, "")
+	}
+	return w, nil
+}
 
 // status is what a resource serves at its /status path.
 type status struct {
@@ -259,7 +308,7 @@ func (s status) Get(ctx context.Context, name string, o *metav1.GetOptions) (run
 func (s status) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
-	return s.store.Update(ctx, name, info, create, update, false, o)
+	return s.store.Update(ctx, name, clientsChange{info}, create, update, false, o)
 }
 
 func (s status) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {

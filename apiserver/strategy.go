@@ -79,7 +79,7 @@ func (s strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorL
 	if s.Resource.Validate != nil {
 		errs = append(errs, s.Resource.Validate(ctx, obj, nil)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 // ValidateUpdate is Validate for a change.
@@ -88,7 +88,7 @@ func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) f
 	if s.Resource.Validate != nil {
 		errs = append(errs, s.Resource.Validate(ctx, obj, old)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 func (s strategy) name(name string, prefix bool) []string {
@@ -139,7 +139,14 @@ type statusStrategy struct{ strategy }
 
 // PrepareForUpdate keeps spec and metadata; a status write may still settle managed fields and
 // finish a deletion by dropping finalizers, as everywhere.
-func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+func (s statusStrategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	s.keepAllButStatus(obj, old)
+	if s.PrepareStatus != nil {
+		s.PrepareStatus(ctx, obj, old)
+	}
+}
+
+func (statusStrategy) keepAllButStatus(obj, old runtime.Object) {
 	status := reflect.ValueOf(obj).Elem().FieldByName("Status").Interface()
 	m := metaOf(obj)
 	kept := old.DeepCopyObject()
@@ -156,7 +163,7 @@ func (s statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Obj
 	if s.ValidateStatus != nil {
 		errs = append(errs, s.ValidateStatus(ctx, obj, old)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 // WarningsOnUpdate returns nothing: a status is written by controllers.

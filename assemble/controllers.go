@@ -26,6 +26,7 @@ import (
 	"github.com/duetk8s/duet/controllers/garbagecollector"
 	"github.com/duetk8s/duet/controllers/kubernetesservice"
 	"github.com/duetk8s/duet/controllers/namespace"
+	"github.com/duetk8s/duet/controllers/nodeipam"
 	"github.com/duetk8s/duet/controllers/servicecidr"
 )
 
@@ -77,8 +78,10 @@ func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, erro
 	api.Hook("start-kubernetes-service-cidr-controller", func(ctx context.Context) error { return defaults.Ensure(ctx, admin) })
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
-	for _, make := range []func(*apiserver.Server) (runner, error){c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation} {
-		r, err := make(api)
+	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.scheduler,
+	} {
+		r, err := make(api, cfg)
 		if err != nil {
 			return nil, fmt.Errorf("assemble: %w", err)
 		}
@@ -97,7 +100,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, erro
 	return c, nil
 }
 
-func (c *controllers) serviceCIDR(api *apiserver.Server) (runner, error) {
+func (c *controllers) serviceCIDR(api *apiserver.Server, _ ServerConfig) (runner, error) {
 	client, err := clientset.NewForConfig(api.Identity(identity("service-cidrs-controller")))
 	if err != nil {
 		return nil, err
@@ -107,7 +110,7 @@ func (c *controllers) serviceCIDR(api *apiserver.Server) (runner, error) {
 	}, servicecidr.Config{})
 }
 
-func (c *controllers) namespace(api *apiserver.Server) (runner, error) {
+func (c *controllers) namespace(api *apiserver.Server, _ ServerConfig) (runner, error) {
 	admin, err := clientset.NewForConfig(master(api))
 	if err != nil {
 		return nil, err
@@ -121,7 +124,7 @@ func (c *controllers) namespace(api *apiserver.Server) (runner, error) {
 	}, namespace.Config{})
 }
 
-func (c *controllers) garbageCollector(api *apiserver.Server) (runner, error) {
+func (c *controllers) garbageCollector(api *apiserver.Server, _ ServerConfig) (runner, error) {
 	clients, err := dynamicClients(api.Identity(identity("generic-garbage-collector")))
 	if err != nil {
 		return nil, err
@@ -131,12 +134,22 @@ func (c *controllers) garbageCollector(api *apiserver.Server) (runner, error) {
 	}, garbagecollector.Config{})
 }
 
-func (c *controllers) aggregation(api *apiserver.Server) (runner, error) {
+func (c *controllers) aggregation(api *apiserver.Server, _ ServerConfig) (runner, error) {
 	client, err := clientset.NewForConfig(api.Identity(identity("clusterrole-aggregation-controller")))
 	if err != nil {
 		return nil, err
 	}
 	return clusterroleaggregation.New(api.Informers().Rbac().V1().ClusterRoles(), client.RbacV1().ClusterRoles())
+}
+
+func (c *controllers) nodeIPAM(api *apiserver.Server, cfg ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("node-controller")))
+	if err != nil {
+		return nil, err
+	}
+	return nodeipam.New(nodeipam.Deps{
+		Client: client, Nodes: api.Informers().Core().V1().Nodes(), Events: c.recorder(client, "cidrAllocator"),
+	}, nodeipam.Config{Pods: cfg.PodCIDRs, Services: cfg.ServiceCIDRs})
 }
 
 // clients of one identity that works on kinds it learns at run time.

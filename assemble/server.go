@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
@@ -23,6 +21,7 @@ import (
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/etcd"
 	"github.com/duetk8s/duet/pki"
+	"github.com/duetk8s/duet/registry"
 )
 
 // ServerConfig says what a control plane is to be. It comes from flags that have been checked.
@@ -72,6 +71,11 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	images, err := registry.Open(filepath.Join(cfg.DataDir, "registry"))
+	if err != nil {
+		return err
+	}
+	defer images.Close()
 	store, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
@@ -83,7 +87,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
 		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
 		Advertise: cfg.Listeners[0].Addr().String(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs,
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images,
 	})
 	if err != nil {
 		return err
@@ -101,12 +105,20 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		select {
 		case <-api.Ready():
 			cfg.Ready()
+			group.Go(func() error { settle(ctx); return nil })
 			return controllers.run(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	})
-	return group.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-store.failed(): // its requests are never answered: waiting for those who sent them has no end
+		return store.member.Failure()
+	}
 }
 
 // stopped turns an end that nobody asked for into an error, so that everything else ends too.
@@ -115,13 +127,6 @@ func stopped(ctx context.Context, err error) error {
 		return errors.New("the API server stopped by itself")
 	}
 	return err
-}
-
-// tune keeps a small heap small: most of it is caches that live forever. GOGC says otherwise.
-func tune() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 }
 
 func (cfg ServerConfig) shared() bool { return len(cfg.EtcdServers) > 0 }
@@ -193,6 +198,14 @@ func (s *store) watch(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// failed is closed when the embedded etcd cannot go on.
+func (s *store) failed() <-chan struct{} {
+	if s.member == nil {
+		return nil
+	}
+	return s.member.Failed()
 }
 
 func (s *store) close() {

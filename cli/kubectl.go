@@ -8,6 +8,8 @@ import (
 	"k8s.io/component-base/logs"
 	kubectlcmd "k8s.io/kubectl/pkg/cmd"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	_ "github.com/duetk8s/duet/cli/translations" // before kubectl's commands are initialized
 )
 
 // forKubectl returns what is meant for the bundled kubectl, its shell completion included.

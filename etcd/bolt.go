@@ -11,22 +11,33 @@ import (
 
 var errInUse = errors.New("another process has it open")
 
-// checkBolt opens the database read-only: bolt checks both meta pages' magic and checksum.
-func checkBolt(path string, size int64) (err error) {
+// checkBolt opens the database read-only: bolt checks both meta pages' magic and checksum. Written
+// tells whether etcd has put a key into it.
+func checkBolt(path string, size int64) (written bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
 	if size == 0 {
-		return fmt.Errorf("it is empty")
+		return false, fmt.Errorf("it is empty")
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return errInUse
+		return false, errInUse
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		keys := tx.Bucket([]byte("key"))
+		written = keys != nil && !isEmpty(keys)
+		return nil
+	})
+	return written, errors.Join(err, db.Close())
+}
+
+func isEmpty(b *bbolt.Bucket) bool {
+	key, _ := b.Cursor().First()
+	return key == nil
 }

@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
 )
 
 func start(t *testing.T, dir string) (*Member, *kubernetes.Client) {
@@ -103,6 +106,79 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCutShort: whatever a first start left that was killed, the next one starts.
+func TestCutShort(t *testing.T) {
+	dir := t.TempDir()
+	m, _ := start(t, dir)
+	m.Close()
+	database := filepath.Join(dir, "member", "snap", "db")
+	wals, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	if err != nil || len(wals) != 1 {
+		t.Fatal(wals, err)
+	}
+	log, err := os.ReadFile(wals[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := headerOf(t, wals[0])
+	for _, row := range []struct {
+		name     string
+		log      []byte // nil: no file
+		database []byte
+	}{
+		{"database made", nil, []byte{}},
+		{"no log", nil, good},
+		{"log without entries", append(log[:header:header], make([]byte, 1<<20)...), good},
+		{"log without entries, no database", append(log[:header:header], make([]byte, 1<<20)...), nil},
+		{"first entry torn", append(log[:header+20:header+20], make([]byte, 1<<20)...), good},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, content := range map[string][]byte{"snap/db": row.database, "wal/" + filepath.Base(wals[0]): row.log} {
+				path := filepath.Join(dir, "member", file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if content == nil {
+					continue
+				}
+				if err := os.WriteFile(path, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			m, err := Start(ctx, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Close()
+		})
+	}
+}
+
+// headerOf returns where the first three records of a new log end: checksum, metadata and the
+// snapshot of nothing, which etcd writes before the file gets its name.
+func headerOf(t *testing.T, file string) int64 {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	decoder := wal.NewDecoder(fileutil.NewFileReader(f))
+	for range 3 {
+		if err := decoder.Decode(&walpb.Record{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return decoder.LastOffset()
 }
 
 func TestTogether(t *testing.T) {

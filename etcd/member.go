@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
@@ -29,7 +28,6 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // quotaBytes bounds the database; etcd refuses writes beyond it with a clear "no space" error.
@@ -37,7 +35,9 @@ const quotaBytes = 8 << 30
 
 // Member is one etcd server in this process. It opens no port.
 type Member struct {
-	etcd *embed.Etcd
+	dir     string
+	etcd    *embed.Etcd
+	failure *failure
 }
 
 // Start runs a single-member etcd on dir and returns once it serves reads and writes.
@@ -52,21 +52,46 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 		return nil, fmt.Errorf("etcd: create %s: %w", dir, err)
 	}
 	if err := checkFiles(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("etcd: %w", err)
 	}
-	server, err := startRecovering(config(dir))
-	if err != nil {
-		return nil, fmt.Errorf("etcd: start on %s: %w", dir, err)
+	m := &Member{dir: dir, failure: newFailure()}
+	if err := m.start(); err != nil {
+		return nil, unstarted(dir, err)
 	}
-	m := &Member{etcd: server}
 	if err := m.elect(ctx); err != nil {
 		m.Close()
-		return nil, fmt.Errorf("etcd: start on %s: %w", dir, err)
+		return nil, unstarted(dir, err)
 	}
 	return m, nil
 }
 
-func config(dir string) *embed.Config {
+// unstarted explains why a member does not start on dir, and looks for the file to blame.
+func unstarted(dir string, err error) error {
+	if damage := findDamage(dir); damage != nil {
+		return fmt.Errorf("etcd: %w; %s", damage, restore(dir))
+	}
+	return explain(dir, err)
+}
+
+// start starts the server, in a goroutine of its own because a failure keeps that for good.
+func (m *Member) start() error {
+	started := make(chan error, 1)
+	var server *embed.Etcd
+	go func() {
+		var err error
+		server, err = startRecovering(config(m.dir, m.failure))
+		started <- err
+	}()
+	select {
+	case err := <-started:
+		m.etcd = server
+		return err
+	case <-m.failure.happened:
+		return m.failure.err
+	}
+}
+
+func config(dir string, f *failure) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "duet"
 	cfg.Dir = dir
@@ -75,7 +100,7 @@ func config(dir string) *embed.Config {
 	self := url.URL{Scheme: "http", Host: "localhost:2380"}
 	cfg.AdvertisePeerUrls, cfg.AdvertiseClientUrls = []url.URL{self}, []url.URL{self}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger())
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(f))
 	cfg.QuotaBackendBytes = quotaBytes
 	// The API server compacts (see apiserver); a snapshot every 10,000 writes bounds memory and
 	// the replay after a restart.
@@ -83,12 +108,12 @@ func config(dir string) *embed.Config {
 	return cfg
 }
 
-// logger writes etcd's warnings to standard error and turns its fatal exits into panics, which
-// startRecovering catches.
-func logger() *zap.Logger {
+// logger writes etcd's warnings to standard error; f takes its fatal ends.
+func logger(f *failure) *zap.Logger {
 	cfg := logutil.DefaultZapLoggerConfig
 	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
-	log, err := cfg.Build(zap.WithFatalHook(zapcore.WriteThenPanic))
+	cfg.Sampling = nil // warnings are few; its counters take a megabyte
+	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f))
 	if err != nil {
 		return zap.NewNop() // unreachable: the configuration is etcd's own default
 	}
@@ -100,30 +125,10 @@ func logger() *zap.Logger {
 func startRecovering(cfg *embed.Config) (server *embed.Etcd, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("its files are damaged (%v); restore them from a backup, or remove the directory to start empty", p)
+			err = fmt.Errorf("its files are damaged (%v); %s", p, restore(cfg.Dir))
 		}
 	}()
 	return embed.StartEtcd(cfg)
-}
-
-// checkFiles finds a damaged database before etcd maps it into memory: bolt would fault or exit.
-func checkFiles(dir string) error {
-	path := filepath.Join(dir, "member", "snap", "db")
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("etcd: %w", err)
-	}
-	err = checkBolt(path, info.Size())
-	if errors.Is(err, errInUse) {
-		return fmt.Errorf("etcd: %s: %w; stop it first", path, err)
-	}
-	if err != nil {
-		return fmt.Errorf("etcd: %s is damaged: %w; restore it from a backup, or remove %s to start empty", path, err, dir)
-	}
-	return nil
 }
 
 // elect makes the only member leader now, with the message by which a leader hands over its office.
@@ -158,6 +163,8 @@ func (m *Member) elect(ctx context.Context) error {
 		return nil
 	case err := <-m.etcd.Err():
 		return err
+	case <-m.failure.happened:
+		return m.failure.err
 	case <-server.StopNotify():
 		return errors.New("etcd stopped while starting")
 	case <-ctx.Done():
@@ -186,8 +193,26 @@ func (m *Member) Stopped() <-chan struct{} { return m.etcd.Server.StopNotify() }
 // Size returns the bytes of the database on disk.
 func (m *Member) Size() int64 { return m.etcd.Server.Backend().Size() }
 
-// Close stops the member and returns when its files are closed.
-func (m *Member) Close() { m.etcd.Close() }
+// Failed is closed when the member cannot go on, for example because the disk is full. It answers
+// no request from then on: end the process, and say [Member.Failure].
+func (m *Member) Failed() <-chan struct{} { return m.failure.happened }
+
+// Failure says why, once Failed is closed, and what to do.
+func (m *Member) Failure() error { return explain(m.dir, m.failure.err) }
+
+// Close stops the member and returns when its files are closed. One that fails, before or while it
+// stops, keeps them.
+func (m *Member) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		m.etcd.Close()
+	}()
+	select {
+	case <-closed:
+	case <-m.failure.happened:
+	}
+}
 
 // DialConfig names an etcd cluster that exists already.
 type DialConfig struct {

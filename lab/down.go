@@ -62,17 +62,14 @@ func (l *Lab) Down(ctx context.Context, name, dataDir string) error {
 // erase removes a data directory: cluster.json after all else, so that an interrupted down can be
 // repeated, and the lock last. A directory that is the root of a disk stays, empty.
 func erase(dir string) error {
-	if err := unmountBelow(dir); err != nil {
-		return err
-	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if n := e.Name(); n != settingsFile && n != lockFile && n != "lost+found" {
-			if err := os.RemoveAll(filepath.Join(dir, n)); err != nil {
-				return fmt.Errorf("remove the data: %w", err)
+			if err := removeData(filepath.Join(dir, n)); err != nil {
+				return err
 			}
 		}
 	}

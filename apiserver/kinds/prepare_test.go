@@ -153,7 +153,7 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 	approved.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{
 		{Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue},
 	}
-	PrepareApproval(ctx, approved, r)
+	PrepareApproval(approved, r)
 	if approved.Spec.SignerName != r.Spec.SignerName || approved.Status.Certificate != nil || len(approved.Status.Conditions) != 1 {
 		t.Errorf("got %+v", approved)
 	}
@@ -166,7 +166,7 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 		{Type: certificatesv1.CertificateDenied, Status: corev1.ConditionTrue},
 		{Type: certificatesv1.CertificateFailed, Status: corev1.ConditionTrue}, // the signer's to say
 	}
-	PrepareApproval(ctx, denied, approved)
+	PrepareApproval(denied, approved)
 	if errs := ValidateApproval(denied, approved); len(denied.Status.Conditions) != 1 || len(errs) != 1 {
 		t.Errorf("got %+v: %v", denied.Status, errs)
 	}

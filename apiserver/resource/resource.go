@@ -58,6 +58,8 @@ type Resource struct {
 	Prepare func(ctx context.Context, obj, old runtime.Object)
 	// Validate reports every fault of obj, with old nil on create. Metadata is checked before.
 	Validate func(ctx context.Context, obj, old runtime.Object) field.ErrorList
+	// PrepareStatus is Prepare for a write of the status subresource.
+	PrepareStatus func(ctx context.Context, obj, old runtime.Object)
 	// ValidateStatus is Validate for a write of the status subresource.
 	ValidateStatus func(ctx context.Context, obj, old runtime.Object) field.ErrorList
 	// Warnings become Warning headers, with old nil on create.

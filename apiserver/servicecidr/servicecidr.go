@@ -8,19 +8,22 @@
 //	resource.Resource{
 //		Group: "networking.k8s.io", Kind: "ServiceCIDR", Plural: "servicecidrs", ClusterScoped: true,
 //		Versions: []string{"v1", "v1beta1", "v1alpha1"},
-//		Name: servicecidr.Name, Validate: servicecidr.Validate, Columns: servicecidr.Columns(usage),
+//		Name: servicecidr.Name, Prepare: servicecidr.Prepare, Validate: servicecidr.Validate, Columns: servicecidr.Columns(usage),
 //	}
 package servicecidr
 
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 )
 
 const immutable = "field is immutable"
@@ -30,6 +33,16 @@ var cidrsPath = field.NewPath("spec", "cidrs")
 // Name checks metadata.name: a DNS subdomain, which may be generated (B2.1).
 func Name(name string, prefix bool) []string {
 	return apivalidation.NameIsDNSSubdomain(name, prefix)
+}
+
+// Prepare gives a ServiceCIDR its finalizer, and keeps it until it is deleted. Upstream leaves that to
+// the controller (B5.1): one deleted before the controller has seen it goes at once, and Services
+// that have got addresses from it keep them in no range at all.
+func Prepare(_ context.Context, obj, _ runtime.Object) {
+	cidr := obj.(*networkingv1.ServiceCIDR)
+	if cidr.DeletionTimestamp == nil && !slices.Contains(cidr.Finalizers, wellknown.Finalizer) {
+		cidr.Finalizers = append(cidr.Finalizers, wellknown.Finalizer)
+	}
 }
 
 // Validate reports the faults of a new ServiceCIDR (old is nil, B2.2-B2.6), and of an update any

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"path"
 	"strconv"
@@ -36,10 +37,14 @@ const (
 	AnnotationPorts                    = "io.kubernetes.container.ports"
 )
 
-// Reasons that a container waits for, as `kubectl get pods` shows them.
+// Reasons of an Error: what a container waits for, as `kubectl get pods` shows it, or what is wrong
+// with the whole Pod.
 const (
-	ReasonConfig = "CreateContainerConfigError"
-	ReasonRun    = "RunContainerError"
+	ReasonConfig  = "CreateContainerConfigError"
+	ReasonRun     = "RunContainerError"
+	ReasonSandbox = "FailedCreatePodSandBox"
+	// ReasonSysctl is final: the Pod has failed on this node, whatever happens.
+	ReasonSysctl = "SysctlForbidden"
 )
 
 // Error is why a container cannot be created. The agent shows both fields as they are.
@@ -117,8 +122,17 @@ func Config(in Input) (*runtimeapi.ContainerConfig, error) {
 		Stdin:       c.Stdin,
 		StdinOnce:   c.StdinOnce,
 		Tty:         c.TTY,
+		StopSignal:  stopSignal(c),
 		Linux:       &runtimeapi.LinuxContainerConfig{Resources: resources(in), SecurityContext: security},
 	}, nil
+}
+
+// stopSignal is the signal that the Pod asks for, or the image's.
+func stopSignal(c *corev1.Container) runtimeapi.Signal {
+	if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil {
+		return runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT
+	}
+	return runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*c.Lifecycle.StopSignal)])
 }
 
 // LogDirectory returns where the logs of a Pod's containers lie, below the node's root of logs.
@@ -143,15 +157,13 @@ func Hash(c *corev1.Container) string {
 	return strconv.FormatUint(uint64(h.Sum32()), 16)
 }
 
+// labels adds to others, a Pod's own for example, those that tell whose something is.
 func labels(pod *corev1.Pod, more map[string]string) map[string]string {
-	out := map[string]string{
-		LabelPodName:      pod.Name,
-		LabelPodNamespace: pod.Namespace,
-		LabelPodUID:       string(pod.UID),
+	out := maps.Clone(more)
+	if out == nil {
+		out = map[string]string{}
 	}
-	for k, v := range more {
-		out[k] = v
-	}
+	out[LabelPodName], out[LabelPodNamespace], out[LabelPodUID] = pod.Name, pod.Namespace, string(pod.UID)
 	return out
 }
 

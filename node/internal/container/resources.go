@@ -82,6 +82,7 @@ func oomScore(in Input) int64 {
 		return oomGuaranteed
 	case corev1.PodQOSBestEffort:
 		return oomBestEffort
+	case corev1.PodQOSBurstable:
 	}
 	var capacity int64
 	if in.Node != nil {
@@ -98,13 +99,13 @@ func oomScore(in Input) int64 {
 // QOS returns a Pod's quality of service class: Guaranteed where every container has limits of CPU
 // and memory and requests no less, BestEffort where none has any, Burstable otherwise.
 func QOS(pod *corev1.Pod) corev1.PodQOSClass {
-	guaranteed, any := true, false
+	guaranteed, some := true, false
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			r := &list[i].Resources
 			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 				limit, request := r.Limits[name], r.Requests[name]
-				any = any || limit.Sign() > 0 || request.Sign() > 0
+				some = some || limit.Sign() > 0 || request.Sign() > 0
 				_, asked := r.Requests[name]
 				if limit.Sign() <= 0 || asked && request.Cmp(limit) != 0 {
 					guaranteed = false
@@ -113,7 +114,7 @@ func QOS(pod *corev1.Pod) corev1.PodQOSClass {
 		}
 	}
 	switch {
-	case !any:
+	case !some:
 		return corev1.PodQOSBestEffort
 	case guaranteed:
 		return corev1.PodQOSGuaranteed

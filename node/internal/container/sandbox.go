@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -42,7 +43,12 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	settings, err := sysctls(pod)
+	if err != nil {
+		return nil, nil, err
+	}
 	dns, warnings := dnsConfig(in)
+	warnings = append(warnings, ignored(pod)...)
 	return &runtimeapi.PodSandboxConfig{
 		Metadata:     &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: in.Attempt},
 		Hostname:     hostname,
@@ -52,7 +58,7 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, []Warning, error) {
 		Labels:       labels(pod, pod.Labels),
 		Annotations:  maps.Clone(pod.Annotations),
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
-			CgroupParent: in.CgroupParent, SecurityContext: security, Sysctls: sysctls(pod),
+			CgroupParent: in.CgroupParent, SecurityContext: security, Sysctls: settings,
 		},
 	}, warnings, nil
 }
@@ -69,7 +75,7 @@ func Hostname(pod *corev1.Pod, clusterDomain string) (string, error) {
 	}
 	fqdn := host + "." + domain
 	if len(fqdn) > maxFQDN {
-		return "", &Error{Reason: "FailedCreatePodSandBox", Message: fmt.Sprintf(
+		return "", &Error{Reason: ReasonSandbox, Message: fmt.Sprintf(
 			"failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)",
 			fqdn, maxFQDN, len(fqdn))}
 	}
@@ -131,14 +137,54 @@ func protocol(p corev1.Protocol) runtimeapi.Protocol {
 		return runtimeapi.Protocol_UDP
 	case corev1.ProtocolSCTP:
 		return runtimeapi.Protocol_SCTP
+	default:
+		return runtimeapi.Protocol_TCP
 	}
-	return runtimeapi.Protocol_TCP
 }
 
-func sysctls(pod *corev1.Pod) map[string]string {
+// safe are the settings of the kernel that a Pod may change for itself without any effect on its
+// neighbours. The node offers no way to allow more.
+var safe = []string{
+	"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+	"net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+	"net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
+	"net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+}
+
+func sysctls(pod *corev1.Pod) (map[string]string, error) {
 	out := map[string]string{}
 	for _, s := range podSecurity(pod).Sysctls {
-		out[s.Name] = s.Value
+		name := strings.ReplaceAll(s.Name, "/", ".")
+		problem := ""
+		switch {
+		case !slices.Contains(safe, name):
+			problem = "not allowlisted"
+		case strings.HasPrefix(name, "net.") && pod.Spec.HostNetwork:
+			problem = "not allowed with host net enabled"
+		case strings.HasPrefix(name, "kernel.shm") && pod.Spec.HostIPC:
+			problem = "not allowed with host ipc enabled"
+		}
+		if problem != "" {
+			return nil, &Error{Reason: ReasonSysctl, Message: fmt.Sprintf("forbidden sysctl: %q %s", s.Name, problem)}
+		}
+		out[name] = s.Value
+	}
+	return out, nil
+}
+
+// ignored tells of what a Pod asks for and does not get, although it runs.
+func ignored(pod *corev1.Pod) []Warning {
+	var out []Warning
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			profile := podSecurity(pod).AppArmorProfile
+			if sc := list[i].SecurityContext; sc != nil {
+				profile = either(sc.AppArmorProfile, profile)
+			}
+			if profile != nil && profile.Type != corev1.AppArmorProfileTypeUnconfined {
+				out = append(out, Warning{"AppArmorIgnored", fmt.Sprintf("AppArmor profile of container %q is ignored: AppArmor is not enforced on this node", list[i].Name)})
+			}
+		}
 	}
 	return out
 }

@@ -140,8 +140,9 @@ func seccomp(p *corev1.SeccompProfile, root string, fallback runtimeapi.Security
 			return nil, configError("localhostProfile must be set if seccompProfile type is Localhost.")
 		}
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: path.Join(root, *p.LocalhostProfile)}, nil
+	default:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}, nil
 	}
-	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}, nil
 }
 
 func selinux(o *corev1.SELinuxOptions) *runtimeapi.SELinuxOption {

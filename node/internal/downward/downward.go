@@ -123,8 +123,9 @@ func known(name string) bool {
 	switch corev1.ResourceName(name) {
 	case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
 		return true
+	default:
+		return strings.HasPrefix(name, corev1.ResourceHugePagesPrefix)
 	}
-	return strings.HasPrefix(name, corev1.ResourceHugePagesPrefix)
 }
 
 // ceil divides, rounding up; CPU is counted in thousandths. A divisor of zero is one.

@@ -27,7 +27,7 @@ func askGRPC(ctx context.Context, addr, service string, timeout time.Duration) a
 	if err != nil {
 		return answer{failed, fmt.Sprintf("error: failed to connect service at %q: %+v", addr, err)}
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // nothing is left to lose
 	if err := connect(ctx, conn); err != nil {
 		return answer{failed, fmt.Sprintf("timeout: failed to connect service %q within %v: %+v", addr, timeout, err)}
 	}

@@ -38,7 +38,7 @@ func (p *Prober) hookExec(ctx context.Context, t Target, command []string) error
 		err = fmt.Errorf("command '%s' exited with %d: %s", strings.Join(command, " "), code, output[:min(len(output), maxOutput)])
 	}
 	if err != nil {
-		return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", //nolint:staticcheck,revive // the text users know
+		return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", //nolint:staticcheck // the text users know
 			command, t.Container.Name, t.id(), err, output[:min(len(output), maxOutput)])
 	}
 	return nil
@@ -57,7 +57,7 @@ func hookHTTP(ctx context.Context, t Target, action *corev1.HTTPGetAction) error
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %w", action.Path, t.Container.Name, t.id(), err) //nolint:staticcheck,revive // the text users know
+		return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %w", action.Path, t.Container.Name, t.id(), err)
 	}
 	return nil
 }

@@ -33,8 +33,9 @@ func (m *Manager) setupEmptyDir(pod *corev1.Pod, source *corev1.EmptyDirVolumeSo
 			options += ",size=" + strconv.FormatInt(n, 10)
 		}
 		return mountTmpfs(dir, options)
+	default:
+		return fmt.Errorf("emptyDir with medium %s is not supported by this node", medium)
 	}
-	return fmt.Errorf("emptyDir with medium %s is not supported by this node", medium)
 }
 
 // makeOwned makes a directory unless it is there. Where it is there its mode and group are right too:
@@ -142,6 +143,7 @@ func checkHostPath(source *corev1.HostPathVolumeSource) error {
 		if missing {
 			return os.WriteFile(path, nil, 0o644)
 		}
+	default: // must be there
 	}
 	if err != nil && !missing {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,7 @@ func join(options ...string) string {
 }
 
 // isMountPoint reports whether something is mounted at exactly dir. A bind mount of the same file
-// system counts, which comparing device numbers would miss.
+// system counts, which comparing device numbers would miss (statx(2), Linux 5.8).
 func isMountPoint(dir string) (bool, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, 0, &st); err != nil {
@@ -52,30 +53,30 @@ func isMountPoint(dir string) (bool, error) {
 // unmountBelow unmounts everything at and below dir, what was mounted last first. Afterwards nothing
 // is mounted there, or there is an error: the caller is about to remove the tree.
 func unmountBelow(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
+	root, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	points, err := mountsBelow(real)
+	points, err := mountsBelow(root)
 	if err != nil {
 		return err
 	}
-	for i := len(points) - 1; i >= 0; i-- {
-		err := unix.Unmount(points[i], unix.UMOUNT_NOFOLLOW)
+	for _, point := range slices.Backward(points) {
+		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
 		if errors.Is(err, unix.EBUSY) { // somebody stands in it; it goes when they leave
-			err = unix.Unmount(points[i], unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
+			err = unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
 		}
 		if err != nil && !errors.Is(err, unix.EINVAL) { // it is gone already
-			return fmt.Errorf("unmount %s: %w", points[i], err)
+			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
 	if len(points) == 0 {
 		return nil
 	}
-	if left, err := mountsBelow(real); err != nil || len(left) > 0 {
+	if left, err := mountsBelow(root); err != nil || len(left) > 0 {
 		return errors.Join(err, fmt.Errorf("still mounted: %s", strings.Join(left, " ")))
 	}
 	return nil

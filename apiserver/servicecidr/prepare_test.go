@@ -1,0 +1,35 @@
+package servicecidr
+
+import (
+	"slices"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
+)
+
+func TestPrepareKeepsFinalizer(t *testing.T) {
+	deleted := metav1.Now()
+	rows := []struct {
+		name    string
+		deleted *metav1.Time
+		have    []string
+		want    []string
+	}{
+		{"new", nil, nil, []string{wellknown.Finalizer}},
+		{"has others", nil, []string{"example.org/mine"}, []string{"example.org/mine", wellknown.Finalizer}},
+		{"has it", nil, []string{wellknown.Finalizer}, []string{wellknown.Finalizer}},
+		{"the controller lets it go", &deleted, nil, nil},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			cidr := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: row.deleted, Finalizers: row.have}}
+			Prepare(t.Context(), cidr, nil)
+			if !slices.Equal(cidr.Finalizers, row.want) {
+				t.Errorf("finalizers %v, want %v", cidr.Finalizers, row.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package stories
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// commands are what stories say beside testscript's own:
+//
+//	kubectl ARGS                  the bundled kubectl; ! if it must fail
+//	within REGEXP kubectl ARGS    the same again and again, at most 10 s, until it succeeds and prints that
+//	capture NAME kubectl ARGS     what it prints, as it is, becomes the variable $NAME
+//	raw METHOD PATH [-anonymous] [-header KEY:VALUE] [-show KEY] [FILE]
+//	                              a request without kubectl, FILE as its body; prints the code, the
+//	                              headers to show, and the answer
+//	server, restart, shutdown     a server of the story's own; restart keeps its data
+//	sort                          the last output, line by line in order
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"shared": cmdShared, "server": cmdServer, "restart": cmdRestart, "shutdown": cmdShutdown,
+	"kubectl": cmdKubectl, "within": cmdWithin, "capture": cmdCapture, "raw": cmdRaw, "sort": cmdSort,
+}
+
+// current is the server of one story.
+type current struct{ server *server }
+
+func serverOf(ts *testscript.TestScript) *current { return ts.Value(current{}).(*current) }
+
+func cmdShared(ts *testscript.TestScript, _ bool, _ []string) {
+	text, err := os.ReadFile(common.kubeconfig)
+	ts.Check(err)
+	file, ns := ts.MkAbs(".kubeconfig"), ts.Getenv("NS")
+	ts.Check(os.WriteFile(file, text, 0o600))
+	serverOf(ts).server = common
+	ts.Setenv("KUBECONFIG", file)
+	ts.Setenv("DATA", common.dir)
+	for _, args := range [][]string{{"create", "namespace", ns}, {"config", "set-context", "--current", "--namespace", ns}} {
+		if _, stderr, err := kubectl(ts, args...); err != nil {
+			ts.Fatalf("%v: %s", err, stderr)
+		}
+	}
+}
+
+func cmdServer(ts *testscript.TestScript, _ bool, flags []string) {
+	s, err := newServer(ts.MkAbs("."), flags...)
+	ts.Check(err)
+	ts.Defer(func() { _ = s.stop() })
+	serverOf(ts).server = s
+	ts.Setenv("KUBECONFIG", s.kubeconfig)
+	ts.Setenv("DATA", s.dir)
+}
+
+func cmdRestart(ts *testscript.TestScript, _ bool, flags []string) {
+	ts.Check(serverOf(ts).server.stop())
+	cmdServer(ts, false, flags)
+}
+
+func cmdShutdown(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(serverOf(ts).server.stop()) }
+
+// kubectl runs as a process of its own and returns what it printed.
+func kubectl(ts *testscript.TestScript, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, duet, append([]string{"kubectl"}, args...)...)
+	c.Dir = ts.MkAbs(".")
+	for _, name := range []string{"HOME", "PATH", "KUBECONFIG", "TZ", "LC_ALL", "EDITOR", "TMPDIR"} {
+		c.Env = append(c.Env, name+"="+ts.Getenv(name))
+	}
+	c.Env = append(c.Env, "GOGC=off") // it is gone before it is worth collecting
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	err = c.Run()
+	return out.String(), errs.String(), err
+}
+
+func cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
+	stdout, stderr, err := kubectl(ts, args...)
+	fmt.Fprint(ts.Stdout(), steady(ts, stdout))
+	fmt.Fprint(ts.Stderr(), steady(ts, stderr))
+	if failed := err != nil; failed != neg {
+		ts.Fatalf("kubectl %s: %v, want failure: %t", strings.Join(args, " "), err, neg)
+	}
+}
+
+func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || args[1] != "kubectl" {
+		ts.Fatalf("usage: within REGEXP kubectl ARGS")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		stdout, stderr, err := kubectl(ts, args[2:]...)
+		if err == nil && want.MatchString(stdout) {
+			fmt.Fprint(ts.Stdout(), steady(ts, stdout))
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("not within 10 s; last: %v\n%s%s", err, stdout, stderr)
+		}
+	}
+}
+
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || args[1] != "kubectl" {
+		ts.Fatalf("usage: capture NAME kubectl ARGS")
+	}
+	stdout, stderr, err := kubectl(ts, args[2:]...)
+	if err != nil {
+		ts.Fatalf("%v: %s", err, stderr)
+	}
+	ts.Setenv(args[0], strings.TrimSpace(stdout))
+}
+
+func cmdRaw(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: raw METHOD PATH [-anonymous] [-header KEY:VALUE] [-show KEY] [FILE]")
+	}
+	request, err := http.NewRequestWithContext(context.Background(), args[0], serverOf(ts).server.config.Host+args[1], nil)
+	ts.Check(err)
+	anonymous, show := false, []string{}
+	for args = args[2:]; len(args) > 0; args = args[1:] {
+		switch args[0] {
+		case "-anonymous":
+			anonymous = true
+		case "-header":
+			key, value, _ := strings.Cut(args[1], ":")
+			request.Header.Set(key, strings.TrimSpace(value))
+			args = args[1:]
+		case "-show":
+			show, args = append(show, args[1]), args[1:]
+		default:
+			request.Body = io.NopCloser(strings.NewReader(ts.ReadFile(args[0])))
+		}
+	}
+	client, err := serverOf(ts).server.client(anonymous)
+	ts.Check(err)
+	client.Timeout = 20 * time.Second
+	answer, err := client.Do(request)
+	ts.Check(err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), answer.StatusCode)
+	for _, key := range show {
+		fmt.Fprintf(ts.Stdout(), "%s: %s\n", key, strings.Join(answer.Header.Values(key), ", "))
+	}
+	text := steady(ts, string(body))
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	fmt.Fprint(ts.Stdout(), text)
+}
+
+func cmdSort(ts *testscript.TestScript, _ bool, _ []string) {
+	lines := strings.SplitAfter(ts.ReadFile("stdout"), "\n")
+	slices.Sort(lines)
+	fmt.Fprint(ts.Stdout(), strings.Join(lines, ""))
+}
+
+// unsteady is what differs between two runs of a story: what it looks like and what stands for it.
+var unsteady = []struct {
+	what *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
+	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000`), "<time>"},
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "<uid>"},
+	{regexp.MustCompile(`("?resourceVersion"?: ?"?)\d+`), "${1}<revision>"},
+	{regexp.MustCompile(`(?m)(  +)\d{1,2}s(  +|$)`), "${1}0s${2}"},
+	{regexp.MustCompile(`"A_\.-\w{5}"`), `"A_.-<random>"`},
+	{regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`), "X509SHA256=<hash>"},
+}
+
+// steady makes an output the same in every run.
+func steady(ts *testscript.TestScript, text string) string {
+	for _, u := range unsteady {
+		text = u.what.ReplaceAllString(text, u.with)
+	}
+	return strings.ReplaceAll(text, ts.Getenv("WORK"), "$WORK")
+}
