@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -215,6 +216,10 @@ func (w *worker) remember() {
 				Attempt: uint32(max(before.RestartCount, 0)), State: podstate.Exited, Image: before.Image, ImageID: before.ImageID, //nolint:gosec // not negative
 				ExitCode: killed, Reason: "ContainerStatusUnknown", FinishedAt: w.clock.Now(),
 				Message: "The container could not be located when the pod was terminated",
+			}
+			_, lost.ID, _ = strings.Cut(before.ContainerID, "://")
+			if r := before.State.Running; r != nil {
+				lost.StartedAt = r.StartedAt.Time
 			}
 			if t := before.State.Terminated; t != nil {
 				lost.ExitCode, lost.Reason, lost.Message = t.ExitCode, t.Reason, t.Message

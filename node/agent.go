@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,6 +44,9 @@ type Agent struct {
 type self interface {
 	// Client follows the node's certificate when it is renewed.
 	Client() *rest.Config
+	// SetAddresses says which addresses the node's own API is to be found at, once the API server
+	// knows them to be the node's.
+	SetAddresses(addrs []netip.Addr)
 	// Certificate of the node's own API, as it is now.
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Run renews certificates until ctx ends.
@@ -90,7 +94,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, run := range []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.pods.Run, n.serve} {
 		group.Go(func() error { return run(ctx) })
 	}
-	return group.Wait()
+	if err := group.Wait(); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // clientConfig: what a node asks for is never too much for its own API server.
@@ -135,7 +142,11 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 	n.status, err = nodestatus.New(nodestatus.Config{
 		Name: a.cfg.Name, Client: client, Runtime: service{connection}, Nodes: nodes, Events: recorder, RootDir: a.cfg.RootDir,
 		NodeIPs: a.cfg.NodeIPs, Port: uint16(a.cfg.Port), MaxPods: a.cfg.MaxPods, Labels: a.cfg.Labels, Taints: a.cfg.Taints, //nolint:gosec // a port
-		Changed: func([]netip.Addr) { n.pods.nudge() }, Clock: a.cfg.Clock,
+		Changed: func(addrs []netip.Addr) {
+			me.SetAddresses(addrs)
+			n.pods.nudge()
+		},
+		Clock: a.cfg.Clock,
 	})
 	if err != nil {
 		return nil, err

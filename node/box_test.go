@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,6 +149,34 @@ func (b *box) kill(t *testing.T) {
 	_ = b.process.Wait()
 }
 
+// killShims ends all that runs in containers, as a reboot does.
+func (b *box) killShims(t *testing.T) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		line, _ := os.ReadFile(file)
+		if !bytes.Contains(line, []byte("containerd-shim")) || !bytes.Contains(line, []byte(b.socket)) {
+			continue
+		}
+		var shim int
+		if _, err := fmt.Sscanf(file, "/proc/%d/", &shim); err != nil {
+			t.Fatal(err)
+		}
+		// This PID namespace is the test's own: its shims and their children are all there is.
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", shim, shim))
+		for _, pid := range append(strings.Fields(string(children)), fmt.Sprint(shim)) {
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = unix.Kill(n, unix.SIGKILL)
+		}
+	}
+}
+
 // clean removes every container and what they were run from.
 func (b *box) clean(t *testing.T) {
 	t.Helper()
@@ -217,7 +246,7 @@ func (b *box) dial(t *testing.T) *cri.Runtime {
 func (b *box) load(t *testing.T) {
 	t.Helper()
 	b.dial(t)
-	programs := []string{"/bin/sh", "/bin/cat", "/bin/sleep", "/bin/echo", "/bin/true", "/bin/false", "/usr/bin/head", "/usr/bin/tail"}
+	programs := []string{"/bin/sh", "/bin/cat", "/bin/sleep", "/bin/echo", "/bin/true", "/bin/false", "/usr/bin/head", "/usr/bin/tail", "/bin/rm"}
 	layer := rootfs(t, programs)
 	for name, cmd := range map[string][]string{image: {"/bin/sleep", "1000"}, pauseImage: {"/bin/sleep", "infinity"}} {
 		file := filepath.Join(b.dir, "image.tar")

@@ -126,30 +126,27 @@ func (w *worker) whyKilled(ctx context.Context, name string, e cri.Event) {
 	})
 }
 
-// ended notes the end of a container's current instance, once.
+// ended notes the end of a container's current instance. It may be told more than once, and of an
+// instance that the next has followed already.
 func (w *worker) ended(name string, end podstate.Instance) {
-	r := w.underwayOf(name)
-	if r.cancelProbes != nil {
+	i := w.o.Containers[name].Current
+	if i == nil || end.ID != "" && i.ID != end.ID {
+		return
+	}
+	if r := w.underwayOf(name); r.cancelProbes != nil {
 		r.cancelProbes()
 		r.cancelProbes = nil
 	}
-	w.container(name, func(c *podstate.Container) {
-		i := c.Current
-		if i == nil || end.ID != "" && i.ID != end.ID || i.State == podstate.Exited && !i.FinishedAt.IsZero() && i.Message != "" {
-			return
-		}
-		copied := *i
-		if copied.State != podstate.Exited {
-			copied.State, copied.ExitCode, copied.Reason, copied.FinishedAt = podstate.Exited, end.ExitCode, end.Reason, end.FinishedAt
-			copied.Message = end.Message
-		}
-		if copied.StartedAt.IsZero() {
-			copied.StartedAt = copied.CreatedAt
-		}
-		w.lastWords(name, &copied)
-		c.Current, c.Stopping, c.Unhealthy, c.Started, c.Ready = &copied, false, nil, false, false
-	})
-	if i := w.o.Containers[name].Current; i != nil {
-		delete(w.oom, i.ID)
+	last := *i
+	if last.State != podstate.Exited {
+		last.State, last.ExitCode, last.Reason, last.FinishedAt, last.Message = podstate.Exited, end.ExitCode, end.Reason, end.FinishedAt, end.Message
 	}
+	if last.StartedAt.IsZero() {
+		last.StartedAt = last.CreatedAt
+	}
+	w.lastWords(name, &last)
+	w.container(name, func(c *podstate.Container) {
+		c.Current, c.Stopping, c.Unhealthy, c.Started, c.Ready = &last, false, nil, false, false
+	})
+	delete(w.oom, last.ID)
 }

@@ -2,13 +2,17 @@ package node
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/duetk8s/duet/cri"
 )
 
 // forever is a container that ends well when asked to.
@@ -140,13 +144,120 @@ func TestProbes(t *testing.T) {
 	if ready(pod) {
 		t.Error("ready before its probe has said so")
 	}
-	pod = l.until("sick", "ready", ready)
-	rt := l.box.dial(t)
-	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	if _, _, code, err := rt.ExecSync(t.Context(), id, []string{"/bin/sh", "-c", "exec 3</tmp/alive; echo >/dev/null; mv() { :; }; : >/tmp/ready"}, 0); err != nil || code != 0 {
-		t.Fatal(code, err)
-	}
 	l.saw("Warning Unhealthy Readiness probe failed")
+	l.until("sick", "ready", ready)
+	l.exec("sick", "rm /tmp/ready")
+	l.until("sick", "unready", func(p *corev1.Pod) bool { return !ready(p) })
+	l.exec("sick", "echo 1 >/tmp/ready")
+	l.until("sick", "ready", ready)
+	l.exec("sick", "rm /tmp/alive")
+	l.saw("Warning Unhealthy Liveness probe failed")
+	l.saw("Normal Killing Container c failed liveness probe, will be restarted")
+	pod = l.until("sick", "restarted", func(p *corev1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+	if last := pod.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "Completed" {
+		t.Errorf("%s", shown(pod))
+	}
+}
+
+// exec runs a script in a Pod's container and gives what it wrote.
+func (l *lab) exec(name, script string) string {
+	l.Helper()
+	_, id, _ := strings.Cut(l.get(name).Status.ContainerStatuses[0].ContainerID, "://")
+	stdout, stderr, code, err := l.box.dial(l.T).ExecSync(l.Context(), id, []string{"/bin/sh", "-c", script}, 0)
+	if err != nil || code != 0 {
+		l.Fatal(code, string(stderr), err)
+	}
+	return string(stdout)
+}
+
+// TestReboot: what ran is gone, the runtime remembers it.
+func TestReboot(t *testing.T) {
+	l := newLab(t)
+	l.run("up", forever, func(p *corev1.Pod) {
+		p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: image, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/bin/true"}}}
+	})
+	l.run("once", forever, func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
+	l.run("forgotten", forever, nil)
+	for _, name := range []string{"up", "once", "forgotten"} {
+		l.until(name, "ready", ready)
+	}
+	l.stopAgent()
+	_, sandbox := l.sandboxOf("forgotten")
+	l.box.kill(t)
+	l.box.killShims(t)
+	l.box.start(t)
+	rt := l.box.dial(t)
+	if err := rt.StopSandbox(t.Context(), sandbox); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.RemoveSandbox(t.Context(), sandbox); err != nil {
+		t.Fatal(err)
+	}
+	l.startAgent()
+	l.until("once", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	for _, name := range []string{"up", "forgotten"} {
+		pod := l.until(name, "restarted", func(p *corev1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+		if last := pod.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.ExitCode == 0 {
+			t.Errorf("%s", shown(pod))
+		}
+		t.Logf("%s: %+v", name, pod.Status.ContainerStatuses[0].LastTerminationState.Terminated)
+	}
+	for _, name := range []string{"up", "once", "forgotten"} {
+		l.mark(name, 2)
+	}
+	for _, name := range []string{"up", "once", "forgotten"} {
+		l.until(name, "gone", gone)
+	}
+	l.empty()
+}
+
+func (l *lab) sandboxOf(name string) (rt *cri.Runtime, id string) {
+	l.Helper()
+	rt = l.box.dial(l.T)
+	all, err := rt.ListSandboxes(l.Context())
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, s := range all {
+		if s.GetMetadata().GetName() == name {
+			return rt, s.GetId()
+		}
+	}
+	l.Fatalf("no sandbox of %s", name)
+	return nil, ""
+}
+
+// TestOOM: the reason comes by another way than the exit.
+func TestOOM(t *testing.T) {
+	l := newLab(t)
+	l.run("fat", `x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done`, func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("20Mi")}
+	})
+	l.run("shot", `kill -KILL $$`, func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
+	pod := l.until("fat", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	if s := pod.Status.ContainerStatuses[0].State.Terminated; s.Reason != "OOMKilled" || s.ExitCode != 137 {
+		t.Errorf("%s", shown(pod))
+	}
+}
+
+// TestSandboxDies: its Pod gets another, with other addresses, and all containers anew.
+func TestSandboxDies(t *testing.T) {
+	l := newLab(t)
+	l.run("p", forever, nil)
+	l.until("p", "ready", ready)
+	_, id := l.sandboxOf("p")
+	if out, err := exec.Command("ctr", "-a", l.box.socket, "-n", "k8s.io", "task", "kill", "-s", "KILL", id).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	pod := l.until("p", "up again", func(p *corev1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+	l.saw("Normal SandboxChanged Pod sandbox changed, it will be killed and re-created.")
+	if got, want := l.exec("p", "cat /etc/hosts"), pod.Status.PodIPs[0].IP+"\tp\n"+pod.Status.PodIPs[1].IP+"\tp\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("hosts file %q, want at its end %q", got, want)
+	}
+	l.mark("p", 2)
+	l.until("p", "gone", gone)
+	l.empty()
 }
 
 func TestAgentAndRuntimeRestart(t *testing.T) {

@@ -63,7 +63,7 @@ type underway struct {
 func newWorker(p *parts, pod *corev1.Pod, portsChanged func()) *worker {
 	return &worker{
 		parts: p, uid: pod.UID, mail: newMailbox(), pod: pod, first: pod, portsChanged: portsChanged,
-		o:    podstate.Observed{Containers: map[string]podstate.Container{}},
+		o:        podstate.Observed{Containers: map[string]podstate.Container{}},
 		underway: map[string]*underway{}, exits: map[string]cri.Event{}, oom: map[string]bool{},
 	}
 }
