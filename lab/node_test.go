@@ -60,7 +60,9 @@ func fakeNode(args []string) {
 	must(pause.Ensure(context.Background(), *values["cri-socket"]))
 	token, err := os.ReadFile(*values["token-file"])
 	must(err)
-	must(os.WriteFile(filepath.Join(*values["root-dir"], "joined"), []byte(fmt.Sprint(*values["node-ip"], " ", string(token))), 0o600))
+	mark := filepath.Join(*values["root-dir"], "joined")
+	must(os.WriteFile(mark+".new", []byte(fmt.Sprint(*values["node-ip"], " ", string(token))), 0o600))
+	must(os.Rename(mark+".new", mark))
 	signalled()
 	os.Exit(0)
 }
