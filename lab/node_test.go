@@ -226,7 +226,7 @@ func inBox(t *testing.T, box int, program string) int {
 	}
 	for _, thread := range threads {
 		data, _ := os.ReadFile(thread)
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			var pid int
 			_, _ = fmt.Sscan(field, &pid)
 			if argv := cmdline(pid); len(argv) > 1 && (filepath.Base(argv[0]) == program || argv[1] == program) {
