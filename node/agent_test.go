@@ -36,7 +36,7 @@ func (administrator) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 func TestAgent(t *testing.T) {
 	b := node.NewBox(t)
 	for _, command := range [][]string{
-		{"rm", "-r", filepath.Join(b.Dir(), "cni")}, {"mkdir", "-p", filepath.Join(b.Dir(), "cni")},
+		{"rm", filepath.Join(b.Dir(), "cni/10-bridge.conflist")},
 		{"ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"},
 		{"ip", "link", "set", "up0", "up"}, {"ip", "link", "set", "up1", "up"},
 		{"ip", "addr", "add", "172.30.0.3/24", "dev", "up0"}, {"ip", "addr", "add", "fd00:172:30::3/64", "dev", "up0", "nodad"},
