@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -76,10 +75,6 @@ func TestAgent(t *testing.T) {
 		_, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		return err == nil
 	})
-	if _, err := client.CoreV1().Nodes().Patch(ctx, "node", types.MergePatchType,
-		[]byte(`{"spec":{"podCIDR":"10.201.0.0/24","podCIDRs":["10.201.0.0/24","fd00:10:201::/64"]}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "the node is ready", func() bool {
 		n, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		if err != nil {
