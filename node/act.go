@@ -90,6 +90,14 @@ func (w *worker) createSandbox(ctx context.Context, attempt uint32) {
 			return w.sandboxFailed(pod, "FailedPodSandBoxStatus", "Unable to get pod sandbox status: ", err)
 		}
 		return func(ctx context.Context) {
+			// The logs of the last sandbox's containers are wanted, not those before.
+			for _, id := range w.old {
+				w.after(ctx, func(ctx context.Context) note {
+					_ = w.runtime.RemoveSandbox(ctx, id) // if not now, then with the Pod
+					return nil
+				})
+			}
+			w.old = nil
 			if old != "" {
 				w.old = append(w.old, old)
 			}

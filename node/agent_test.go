@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -36,7 +35,7 @@ func (administrator) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 func TestAgent(t *testing.T) {
 	b := node.NewBox(t)
 	for _, command := range [][]string{
-		{"rm", "-r", filepath.Join(b.Dir(), "cni")}, {"mkdir", "-p", filepath.Join(b.Dir(), "cni")},
+		{"rm", filepath.Join(b.Dir(), "cni/10-bridge.conflist")},
 		{"ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"},
 		{"ip", "link", "set", "up0", "up"}, {"ip", "link", "set", "up1", "up"},
 		{"ip", "addr", "add", "172.30.0.3/24", "dev", "up0"}, {"ip", "addr", "add", "fd00:172:30::3/64", "dev", "up0", "nodad"},
@@ -76,10 +75,6 @@ func TestAgent(t *testing.T) {
 		_, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		return err == nil
 	})
-	if _, err := client.CoreV1().Nodes().Patch(ctx, "node", types.MergePatchType,
-		[]byte(`{"spec":{"podCIDR":"10.201.0.0/24","podCIDRs":["10.201.0.0/24","fd00:10:201::/64"]}}`), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "the node is ready", func() bool {
 		n, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		if err != nil {

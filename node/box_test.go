@@ -201,6 +201,7 @@ func (b *box) clean(t *testing.T) {
 	_ = b.process.Process.Kill()
 	_ = b.process.Wait()
 	removeCgroupTree(b.cgroup())
+	_ = exec.Command("ip", "link", "del", "box0").Run()
 	mounts, _ := os.ReadFile("/proc/mounts")
 	for line := range strings.Lines(string(mounts)) {
 		if at := strings.Fields(line)[1]; strings.HasPrefix(at, b.dir) {

@@ -181,7 +181,8 @@ func (p *pods) relist(ctx context.Context, synced bool) {
 	}
 	p.mu.Unlock()
 	for uid, w := range workers {
-		w.tell(func(ctx context.Context) { w.relist(ctx, found[uid]) })
+		own := found[uid]
+		w.tell(func(ctx context.Context) { w.relist(ctx, own) })
 		delete(found, uid)
 	}
 	if synced {

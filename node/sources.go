@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"sync"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -99,7 +101,7 @@ func (s *sources) watch(o object) *watched {
 	w.store, informer = cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: s.listWatch(o), ObjectType: kind,
 		Handler: cache.ResourceEventHandlerDetailedFuncs{
-			AddFunc:    func(_ any, initial bool) { told() },
+			AddFunc:    func(any, bool) { told() },
 			UpdateFunc: func(_, _ any) { told() },
 			DeleteFunc: func(any) { told() },
 		},
@@ -149,18 +151,46 @@ func (s *sources) ConfigMap(ctx context.Context, namespace, name string) (*corev
 	if found, ok := s.cached(object{false, namespace, name}).(*corev1.ConfigMap); ok {
 		return found, nil
 	}
-	return s.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	return allowed(ctx, func() (*corev1.ConfigMap, error) {
+		return s.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 }
 
 func (s *sources) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	if found, ok := s.cached(object{true, namespace, name}).(*corev1.Secret); ok {
 		return found, nil
 	}
-	return s.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	return allowed(ctx, func() (*corev1.Secret, error) {
+		return s.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
 }
 
 func (s *sources) Token(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	return s.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	return allowed(ctx, func() (*authenticationv1.TokenRequest, error) {
+		return s.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	})
+}
+
+// A node may have what its Pods name. The authorizer learns of a binding at about the time when the
+// node does: a refusal right then is no refusal.
+const (
+	firstAsk = 5 * time.Millisecond
+	lastAsk  = 320 * time.Millisecond
+)
+
+// allowed asks again while the API server still has to learn that the node may.
+func allowed[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	for wait := firstAsk; ; wait *= 2 {
+		answer, err := ask()
+		if !apierrors.IsForbidden(err) || wait > lastAsk {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, err
+		case <-time.After(wait):
+		}
+	}
 }
 
 // wait returns when all watches have ended: after the context of newSources.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -319,4 +320,43 @@ func TestAgentAndRuntimeRestart(t *testing.T) {
 		l.until(name, "gone", gone)
 	}
 	l.empty()
+}
+
+// TestManyPods come and go at once and leave nothing: no address, namespace, mount or veth.
+func TestManyPods(t *testing.T) {
+	l := newLab(t)
+	const many = 20
+	name := func(i int) string { return fmt.Sprintf("many%d", i) }
+	for i := range many {
+		l.run(name(i), forever, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "m", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "m", MountPath: "/m"}}
+		})
+	}
+	seen := map[string]bool{}
+	for i := range many {
+		for _, ip := range l.until(name(i), "ready", ready).Status.PodIPs {
+			if seen[ip.IP] {
+				t.Errorf("%s twice", ip.IP)
+			}
+			seen[ip.IP] = true
+		}
+	}
+	for i := range many {
+		l.mark(name(i), 5)
+	}
+	for i := range many {
+		l.until(name(i), "gone", gone)
+	}
+	l.empty()
+	taken, err := filepath.Glob(filepath.Join(l.box.dir, "ipam/box/*[.:]*[0-9a-f]"))
+	if err != nil || len(taken) > 0 {
+		t.Errorf("addresses are still taken: %v %v", taken, err)
+	}
+	if mounts, _ := os.ReadFile("/proc/mounts"); strings.Contains(string(mounts), l.box.dir) {
+		t.Errorf("mounts are left:\n%s", mounts)
+	}
+	if links, _ := exec.Command("ip", "-o", "link", "show", "type", "veth").Output(); len(links) > 0 {
+		t.Errorf("links are left:\n%s", links)
+	}
 }
