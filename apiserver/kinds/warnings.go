@@ -14,8 +14,14 @@ import (
 // templatePath is where most kinds keep their Pod template.
 var templatePath = field.NewPath("spec", "template", "spec")
 
-// PodWarnings warn of host aliases and addresses that are likely mistakes (C5.3, 0.10).
-func PodWarnings(p, _ *corev1.Pod) []string { return podWarnings(&p.Spec, field.NewPath("spec")) }
+// PodWarnings warn of what is likely a mistake (C5.3, 0.10), when a Pod is made: people make Pods
+// but rarely change them, and the rest cannot change.
+func PodWarnings(p, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
+	return podWarnings(&p.Spec, field.NewPath("spec"))
+}
 
 // PodTemplateWarnings are PodWarnings for a template.
 func PodTemplateWarnings(t, _ *corev1.PodTemplate) []string {
