@@ -64,14 +64,14 @@ type Config struct {
 	Listeners []net.Listener
 	Serving   dynamiccertificates.CertKeyContentProvider
 	ClientCA  dynamiccertificates.CAContentProvider
+	// NodeClient is the certificate shown to the agents of nodes; nil shows none.
+	NodeClient func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	// Advertise is the server's own host:port, as discovery names it.
 	Advertise string
 	// Secrets encrypts Secrets at rest; nil stores them as they are.
 	Secrets value.Transformer
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
-	// NodeClient is the certificate shown to the agents of nodes; nil shows none.
-	NodeClient func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // Server is an API server that has been put together.

@@ -79,9 +79,9 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	api, err := apiserver.New(ctx, apiserver.Config{
 		Etcd: store.client, SharedEtcd: cfg.shared(),
 		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
-		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
+		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca, NodeClient: certificates.NodeClient,
 		Advertise: cfg.Listeners[0].Addr().String(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, NodeClient: certificates.NodeClient,
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs,
 	})
 	if err != nil {
 		return err
