@@ -13,7 +13,7 @@ LDFLAGS = -s -w -X github.com/duetk8s/duet/cli.version=$(VERSION) \
 
 # Flags of `make up` and `make down`.
 NAME  ?= duet
-NODES ?= 0
+NODES ?= 2
 UP    ?=
 
 # The pages that must work as printed, where the folder exists; one script each.
@@ -58,7 +58,7 @@ down: build
 bench: build
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
-	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle' -benchtime 2000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 
 # The long version of the crash test that `make test` runs a short one of.
 crash: build
@@ -84,7 +84,8 @@ build/golangci-lint: tools/go.mod tools/go.sum
 
 # Programs that the tests call, from the distribution.
 needs:
-	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git
+	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git \
+		containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
 
 clean:
 	rm -rf bin build

@@ -68,7 +68,7 @@ var rules = []rule{
 	},
 	{
 		who: []string{"cli"}, not: []string{module},
-		except:  []string{module + "/assemble", module + "/check", module + "/cli", module + "/dualstack", module + "/lab", module + "/pki"},
+		except:  []string{module + "/assemble", module + "/check", module + "/cli", module + "/dualstack", module + "/lab", module + "/pki", module + "/registry/load"},
 		because: "it turns flags into configuration; assemble knows the components",
 	},
 	{

@@ -25,7 +25,7 @@ type services struct{ object }
 func (s services) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
 	ctx = withWish(ctx)
 	return again(ctx, func() (runtime.Object, error) {
-		return s.Store.Create(ctx, obj.DeepCopyObject(), validate, o)
+		return s.object.Create(ctx, obj.DeepCopyObject(), validate, o)
 	})
 }
 
@@ -36,7 +36,7 @@ func (s services) Update(ctx context.Context, name string, info rest.UpdatedObje
 	ctx = withWish(ctx)
 	created := false
 	out, err := again(ctx, func() (out runtime.Object, err error) {
-		out, created, err = s.Store.Update(ctx, name, info, create, update, force, o)
+		out, created, err = s.object.Update(ctx, name, info, create, update, force, o)
 		return out, err
 	})
 	return out, created, err

@@ -250,6 +250,19 @@ var (
 func (o object) ShortNames() []string { return o.row.Short }
 func (o object) Categories() []string { return o.row.Categories }
 
+// Create is the store's, but says 400 of what cannot be new.
+func (o object) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	out, err := o.Store.Create(ctx, obj, validate, options)
+	return out, refused(err)
+}
+
+// Update is the store's, but says 400 of a patch that cannot be applied.
+func (o object) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	return o.Store.Update(ctx, name, clientsChange{info}, create, update, force, options)
+}
+
 // Watch is the store's, but says 422 of a revision that is none, where the store's error is nobody's
 // fault in particular: 500.
 func (o object) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
@@ -295,7 +308,7 @@ func (s status) Get(ctx context.Context, name string, o *metav1.GetOptions) (run
 func (s status) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
-	return s.store.Update(ctx, name, info, create, update, false, o)
+	return s.store.Update(ctx, name, clientsChange{info}, create, update, false, o)
 }
 
 func (s status) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {

@@ -79,7 +79,7 @@ func (s strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorL
 	if s.Resource.Validate != nil {
 		errs = append(errs, s.Resource.Validate(ctx, obj, nil)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 // ValidateUpdate is Validate for a change.
@@ -88,7 +88,7 @@ func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) f
 	if s.Resource.Validate != nil {
 		errs = append(errs, s.Resource.Validate(ctx, obj, old)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 func (s strategy) name(name string, prefix bool) []string {
@@ -163,7 +163,7 @@ func (s statusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Obj
 	if s.ValidateStatus != nil {
 		errs = append(errs, s.ValidateStatus(ctx, obj, old)...)
 	}
-	return errs
+	return someOf(errs)
 }
 
 // WarningsOnUpdate returns nothing: a status is written by controllers.

@@ -21,6 +21,7 @@ import (
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/etcd"
 	"github.com/duetk8s/duet/pki"
+	"github.com/duetk8s/duet/registry"
 )
 
 // ServerConfig says what a control plane is to be. It comes from flags that have been checked.
@@ -70,6 +71,11 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	images, err := registry.Open(filepath.Join(cfg.DataDir, "registry"))
+	if err != nil {
+		return err
+	}
+	defer images.Close()
 	store, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
@@ -79,14 +85,14 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	api, err := apiserver.New(ctx, apiserver.Config{
 		Etcd: store.client, SharedEtcd: cfg.shared(),
 		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
-		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca, NodeClient: certificates.NodeClient,
+		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
 		Advertise: cfg.Listeners[0].Addr().String(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs,
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeClient: certificates.NodeClient,
 	})
 	if err != nil {
 		return err
 	}
-	controllers, err := newControllers(api, cfg)
+	controllers, err := newControllers(api, cfg, certificates)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,15 @@ func TestWrongUsage(t *testing.T) {
 		{"etcd in clear text", "server --etcd-servers http://192.0.2.1:2379", `duet: --etcd-servers "http://192.0.2.1:2379": `, "https://192.0.2.10:2379\n"},
 		{"half a key pair", "server --etcd-certfile x", "duet: --etcd-certfile and --etcd-keyfile", "both or neither\n"},
 		{"output", "status --output yaml", `duet: --output "yaml": `, "want text or json\n"},
+		{"no server", "node", `duet: --server "": `, "want e.g. https://192.0.2.10:6443\n"},
+		{"server in clear text", "node --server http://192.0.2.1", `duet: --server "http://192.0.2.1": `, "want e.g. https://192.0.2.10:6443\n"},
+		{"not a token", "node --server https://192.0.2.1 --token abc", `duet: --token "…": `, "lower-case letters and digits\n"},
+		{"two addresses of a family", "node --server https://192.0.2.1 --node-ip 192.0.2.1,192.0.2.2", `duet: bad --node-ip "192.0.2.1,192.0.2.2": `, "must contain either a single IP or a dual-stack pair of IPs\n"},
+		{"half an address", "node --server https://192.0.2.1 --node-ip 192.0.2.1,::", `duet: bad --node-ip "192.0.2.1,::": `, "dual-stack node IP cannot include '0.0.0.0' or '::'\n"},
+		{"not a label", "node --server https://192.0.2.1 --label x", `duet: --label "x": `, "zone=a\n"},
+		{"not a taint", "node --server https://192.0.2.1 --taint a=b", `duet: --taint "a=b": `, ":NoSchedule\n"},
+		{"no Pods", "node --server https://192.0.2.1 --max-pods 0", `duet: --max-pods "0": `, "want e.g. 110\n"},
+		{"a box by hand", "box -- x", "duet: a box is started by `duet up`", "\n"},
 		{"no file", "image load", "duet: requires at least 1 arg", "`duet image load --help`\n"},
 	}
 	for _, row := range rows {
@@ -83,12 +93,35 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-func TestNotYet(t *testing.T) {
-	for _, args := range []string{"node --server https://192.0.2.1:6443 --token x", "image load x.tar"} {
-		code, _, errs := run(t, strings.Fields(args)...)
-		if code != exitFailed || !strings.HasPrefix(errs, "duet: worker nodes are not available yet; ") {
-			t.Errorf("%s: exit %d, %s", args, code, errs)
-		}
+// TestNodePreflight: what a machine lacks is said with the remedy, before anything is done.
+func TestNodePreflight(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, as a node does")
+	}
+	dir := t.TempDir()
+	ca, dead := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "dead.sock")
+	if err := os.WriteFile(ca, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	rows := []struct{ name, args, want string }{
+		{"no CA", "--root-dir " + dir, "duet: find the CA of the cluster: "},
+		{"no runtime", "--ca-file " + ca + " --cri-socket " + dir + "/none.sock", "there is no socket " + dir + "/none.sock; apt-get install containerd"},
+		{"a dead runtime", "--ca-file " + ca + " --cri-socket unix://" + dead, "nobody listens on " + dead + "; systemctl start containerd"},
+		{"no token file", "--ca-file " + ca + " --token-file " + dir + "/none", "read the token: "},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			code, _, errs := run(t, strings.Fields("node --server https://192.0.2.1:6443 "+row.args)...)
+			if code != exitFailed || !strings.Contains(errs, row.want) || strings.Count(errs, "\n") != 1 {
+				t.Errorf("exit %d\n got  %s want %s", code, errs, row.want)
+			}
+		})
 	}
 }
 
@@ -201,10 +234,12 @@ func TestKubectl(t *testing.T) {
 func TestStatusText(t *testing.T) {
 	var out bytes.Buffer
 	s := lab.Status{Settings: lab.Settings{Name: "duet"}, State: lab.Running, DataDir: "/d", PID: 7, Started: time.Now(), Health: "ok", URL: "https://127.0.0.1:5"}
+	s.Workers = []lab.NodeStatus{{Name: "worker0", State: lab.Running, NodeInfo: lab.NodeInfo{Health: "Ready", Version: "v1.37.2"}, Size: 1 << 20}, {Name: "worker1", State: lab.Stopped}}
 	s.Sizes = map[string]int64{"total": 3 << 20, "etcd": 2 << 20}
 	printStatus(&out, s)
 	want := []string{
 		"cluster    duet", "state      running for 0s, pid 7", "health     ok", "API        https://127.0.0.1:5, context duet-duet",
+		"worker0    Ready, v1.37.2, 1.0 MiB", "worker1    stopped; `duet up` starts it, 0.0 MiB",
 		"Services   ", "Pods       ", "uplink     false", "data       /d, 3.0 MiB (etcd 2.0 MiB)", "",
 	}
 	if got := strings.Split(out.String(), "\n"); !slices.Equal(got, want) {

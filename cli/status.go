@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -28,7 +29,7 @@ func (p Program) statusCommand() *cobra.Command {
 			if err := which.check(); err != nil {
 				return err
 			}
-			s, err := lab.Inspect(c.Context(), which.name, which.dataDir)
+			s, err := (&lab.Lab{Cluster: clusterAPI{}}).Inspect(c.Context(), which.name, which.dataDir)
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,13 @@ func printStatus(w io.Writer, s lab.Status) {
 		row("state", "stopped; `duet up --name %s` resumes it", s.Name)
 	}
 	for _, member := range slices.Sorted(maps.Keys(s.Addresses)) {
+		if slices.ContainsFunc(s.Workers, func(n lab.NodeStatus) bool { return n.Name == member }) {
+			continue
+		}
 		row(member, "%s", dualstack.Join(s.Addresses[member]))
+	}
+	for _, n := range s.Workers {
+		row(n.Name, "%s", nodeLine(n, s.Addresses[n.Name]))
 	}
 	row("Services", "%s", dualstack.Join(s.ServiceCIDRs))
 	row("Pods", "%s", dualstack.Join(s.PodCIDRs))
@@ -67,9 +74,34 @@ func printStatus(w io.Writer, s lab.Status) {
 	row("data", "%s, %s", s.DataDir, sizeList(s.Sizes))
 }
 
+// nodeLine writes "Ready, 172.30.0.3,fd00:172:30::3, Pods 10.244.0.0/24,fd00:10:244::/64, v1.37.2,
+// containerd://1.6.20, 12.0 MiB".
+func nodeLine(n lab.NodeStatus, addresses []netip.Addr) string {
+	parts := []string{n.Health}
+	if n.State == lab.Stopped {
+		parts = []string{"stopped; `duet up` starts it"}
+	} else if n.Health == "" {
+		parts = []string{"running"}
+	}
+	if len(addresses) > 0 {
+		parts = append(parts, dualstack.Join(addresses))
+	}
+	if len(n.PodCIDRs) > 0 {
+		parts = append(parts, "Pods "+dualstack.Join(n.PodCIDRs))
+	}
+	for _, v := range []string{n.Version, n.Runtime} {
+		if v != "" {
+			parts = append(parts, v)
+		}
+	}
+	return strings.Join(append(parts, mebibytes(n.Size)), ", ")
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
 // sizeList writes "12.1 MiB (etcd 12.0 MiB, logs 0.1 MiB)".
 func sizeList(sizes map[string]int64) string {
-	size := func(name string) string { return fmt.Sprintf("%.1f MiB", float64(sizes[name])/(1<<20)) }
+	size := func(name string) string { return mebibytes(sizes[name]) }
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(sizes)) {
 		if name != "total" {

@@ -154,5 +154,5 @@ func (p Program) lab() (*lab.Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the program to start the server from: %w", err)
 	}
-	return &lab.Lab{Program: []string{self}, Kubeconfigs: kubeconfigs{}, Progress: p.progress()}, nil
+	return &lab.Lab{Program: []string{self}, Kubeconfigs: kubeconfigs{}, Cluster: clusterAPI{}, Progress: p.progress()}, nil
 }

@@ -37,7 +37,7 @@ func newLab(t *testing.T) (*Lab, contexts) {
 	t.Helper()
 	needSandbox(t)
 	c := contexts{}
-	return &Lab{Program: []string{"/proc/self/exe"}, Kubeconfigs: c, Progress: func(string) {}}, c
+	return &Lab{Program: []string{"/proc/self/exe"}, Kubeconfigs: c, Cluster: joined{t}, Progress: func(string) {}}, c
 }
 
 func settings(name string) Settings {
@@ -153,14 +153,14 @@ func TestLife(t *testing.T) {
 		t.Errorf("contexts after down: %v", kube["config"])
 	}
 	var none *NoClusterError
-	if _, err := Inspect(t.Context(), "life", dir); !errors.As(err, &none) {
+	if _, err := l.Inspect(t.Context(), "life", dir); !errors.As(err, &none) {
 		t.Errorf("status after down: %v", err)
 	}
 }
 
 func inspect(t *testing.T, r Request) Status {
 	t.Helper()
-	s, err := Inspect(t.Context(), r.Name, r.DataDir)
+	s, err := (&Lab{Cluster: joined{t}}).Inspect(t.Context(), r.Name, r.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestRefusals(t *testing.T) {
 	lock, err := LockData(locked)
 	must(err)
 	defer lock.Close()
-	two := 2
+	many := 3
 
 	rows := []struct {
 		name    string
@@ -237,7 +237,7 @@ func TestRefusals(t *testing.T) {
 		{"locked by a process", Request{DataDir: locked}, "", fmt.Sprintf("in use by another duet (pid %d)", os.Getpid())},
 		{"another cluster's directory", Request{DataDir: running}, "", `--name "new": the data directory belongs to cluster "here"`},
 		{"a name that runs elsewhere", Request{Name: "here", DataDir: t.TempDir()}, "", `cluster "here" runs with --data-dir ` + running},
-		{"nodes", Request{DataDir: t.TempDir(), Nodes: &two}, "", "--nodes 2: worker nodes are not available yet; use --nodes 0"},
+		{"too many nodes", Request{DataDir: t.TempDir(), Nodes: &many, PodCIDRs: prefixes("10.244.0.0/23")}, "", `--nodes "3": no more than 2 fit the lab's range and 10.244.0.0/23 of --pod-cidr`},
 		{"overlap", Request{DataDir: t.TempDir(), ServiceCIDRs: prefixes("10.244.3.0/24")}, "", "10.244.3.0/24 overlaps 10.244.0.0/16 of --pod-cidr"},
 		{"overlap with the lab", Request{DataDir: t.TempDir(), ServiceCIDRs: prefixes("172.0.0.0/8")}, "", "overlaps 172.30.0.0/24"},
 		{"the server refuses", Request{DataDir: t.TempDir()}, "refuse", `start the control plane of cluster "new": the disk is full; see `},

@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "server":
 		fakeServer(os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "box":
+		playBox(os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "node":
+		fakeNode(os.Args[2:])
 	case os.Getenv(envSandbox) != "":
 		if err := furnishSandbox(); err != nil {
 			fmt.Fprintln(os.Stderr, "sandbox:", err)

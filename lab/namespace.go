@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,14 +88,22 @@ func deleteNamespace(name string) error {
 	return nil
 }
 
-// removeNetnsDir takes prepareNetnsDir back once the last namespace of anybody is gone.
+// removeNetnsDir takes prepareNetnsDir back once the last namespace of anybody is gone, and what
+// boxes have put into /var/lib with the last of ours.
 func removeNetnsDir() error {
 	if _, err := os.Stat(netnsDir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return withNetnsDir(func() error {
-		if entries, err := os.ReadDir(netnsDir); err != nil || len(entries) > 0 {
+		entries, err := os.ReadDir(netnsDir)
+		if err != nil {
 			return err
+		}
+		if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), "duet-") }) {
+			_ = os.Remove(cniCache) // of the boxes; fails if it is not there, or somebody else's
+		}
+		if len(entries) > 0 {
+			return nil
 		}
 		// The lock holds the directory open, so the mount goes lazily. Whoever waits for the lock
 		// keeps the old directory; prepareNetnsDir then begins again with the name.

@@ -73,7 +73,47 @@ func buildNetwork(s Settings) error {
 			return fmt.Errorf("give cluster %q a way out: %w; or do without: --uplink=false", s.Name, err)
 		}
 	}
-	return nil
+	return within(net, func() error {
+		bridge, err := netlink.LinkByName(bridgeName)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetAlias(bridge, bridgeAlias(s))
+	})
+}
+
+// bridgeAlias is what the bridge is marked with once everything else has been built.
+func bridgeAlias(s Settings) string {
+	return fmt.Sprintf("duet cluster %s, uplink %t", s.Name, s.Uplink)
+}
+
+// networkStands tells whether buildNetwork has made what it would make now.
+func networkStands(s Settings) bool {
+	marked := false
+	err := within(namespaceName(s.Name, memberNet), func() error {
+		bridge, err := netlink.LinkByName(bridgeName)
+		marked = err == nil && bridge.Attrs().Alias == bridgeAlias(s)
+		return err
+	})
+	_, gone := os.Stat(filepath.Join(netnsDir, namespaceName(s.Name, memberControl)))
+	return err == nil && marked && gone == nil
+}
+
+// removePort takes a member's link off the bridge, whose namespace is net. None is no error.
+func removePort(net, port string) error {
+	return within(net, func() error {
+		link, err := netlink.LinkByName(port)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
+		}
+		if err == nil {
+			err = netlink.LinkDel(link)
+		}
+		if err != nil {
+			return fmt.Errorf("remove %s from the bridge: %w", port, err)
+		}
+		return nil
+	})
 }
 
 // removeNetwork takes everything away that buildNetwork has made, whatever there is of it.
@@ -218,16 +258,23 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// addressesIn returns the global addresses that a namespace has, as the kernel lists them.
+// addressesIn returns the addresses that a member has on the lab's network.
 func addressesIn(namespace string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	err := within(namespace, func() error {
-		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		link, err := netlink.LinkByName(memberLink)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil // not joined, or not any more
+		}
+		if err != nil {
+			return err
+		}
+		list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return fmt.Errorf("list the addresses in %s: %w", namespace, err)
 		}
 		for _, a := range list {
-			if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == int(netlink.SCOPE_UNIVERSE) && !ip.Unmap().IsLoopback() {
+			if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == int(netlink.SCOPE_UNIVERSE) {
 				out = append(out, ip.Unmap())
 			}
 		}

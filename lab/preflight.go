@@ -29,7 +29,7 @@ type probe struct {
 
 // preflight tries what a cluster needs of the kernel in a namespace that nobody sees, and reports
 // all that is missing at once.
-func preflight(uplink bool) error {
+func preflight(s Settings) error {
 	probes := []probe{
 		{"IPv6", "boot without ipv6.disable=1 (CONFIG_IPV6)", func() error { _, err := os.Stat("/proc/sys/net/ipv6"); return err }},
 		{"links between namespaces", "modprobe veth (CONFIG_VETH)", func() error {
@@ -39,7 +39,7 @@ func preflight(uplink bool) error {
 			return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "probe2"}})
 		}},
 	}
-	if uplink {
+	if s.Uplink {
 		probes = append(probes, probe{
 			"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
 			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) },
@@ -56,10 +56,39 @@ func preflight(uplink bool) error {
 	if err != nil {
 		return err
 	}
+	if s.Nodes > 0 {
+		if err := checkRuntime(); err != nil {
+			return err
+		}
+	}
 	if len(missing) > 0 {
 		return fmt.Errorf("check this machine: the kernel lacks %s", strings.Join(missing, "; and "))
 	}
 	return nil
+}
+
+// runtimePrograms are what a node needs besides us.
+var runtimePrograms = []string{"containerd", "containerd-shim-runc-v2", "runc"}
+
+// checkRuntime looks for the programs and kernel features that containers need.
+func checkRuntime() error {
+	var missing []string
+	for _, p := range runtimePrograms {
+		if _, err := findProgram(p); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	if _, err := cniBinDir(); err != nil {
+		missing = append(missing, "the CNI plugins")
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("check this machine: nodes need %s; apt-get install containerd runc containernetworking-plugins, or use --nodes 0", strings.Join(missing, ", "))
+	}
+	points, err := hierarchies()
+	if err == nil && len(points) == 0 {
+		err = errors.New("check this machine: no cgroups are mounted, which nodes need; a container needs --privileged for this")
+	}
+	return err
 }
 
 // inScratch runs fn in a new network namespace that ends with the thread it runs on.

@@ -62,43 +62,56 @@ func awaitExit(fd int, timeout time.Duration) (bool, error) {
 	}
 }
 
-// occupants returns the processes whose main thread is in a namespace of the cluster, other than
-// this one.
-func occupants(cluster string) ([]int, error) {
-	members, err := namespaces(cluster)
-	if err != nil || len(members) == 0 {
+// occupants returns the processes whose main thread is in the namespace of one of the cluster's
+// members, or of any if none are given, other than this one. Boxes come first: with one, all that
+// is in it ends.
+func occupants(cluster string, members ...string) ([]int, error) {
+	there, err := namespaces(cluster)
+	if err != nil {
 		return nil, err
 	}
 	var inside []os.FileInfo
-	for _, m := range members {
+	for _, m := range there {
+		if len(members) > 0 && !slices.Contains(members, m) {
+			continue
+		}
 		if info, err := os.Stat(filepath.Join(netnsDir, namespaceName(cluster, m))); err == nil {
 			inside = append(inside, info)
 		}
+	}
+	if len(inside) == 0 {
+		return nil, nil
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	var pids []int
+	var boxes, others []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
 		info, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", pid))
-		if err == nil && slices.ContainsFunc(inside, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
-			pids = append(pids, pid)
+		if err != nil || !slices.ContainsFunc(inside, func(i os.FileInfo) bool { return os.SameFile(i, info) }) {
+			continue
+		}
+		if _, ok := boxRoot(pid); ok {
+			boxes = append(boxes, pid)
+		} else {
+			others = append(others, pid)
 		}
 	}
-	return pids, nil
+	return append(boxes, others...), nil
 }
 
-// killOccupants ends whatever still runs in the cluster's namespaces, which are about to go.
-func killOccupants(cluster string) error {
-	pids, err := occupants(cluster)
+// killOccupants ends whatever still runs in the namespaces of the members, or of all, which are
+// about to go.
+func killOccupants(cluster string, members ...string) error {
+	pids, err := occupants(cluster, members...)
 	for _, pid := range pids {
 		here := func() bool {
-			now, err := occupants(cluster)
+			now, err := occupants(cluster, members...)
 			return err == nil && slices.Contains(now, pid)
 		}
 		err = errors.Join(err, stopProcess(pid, 0, here))
@@ -109,7 +122,7 @@ func killOccupants(cluster string) error {
 // serverIn returns the server that runs in the cluster's control namespace and the data directory
 // it was started with; 0 if none does.
 func serverIn(cluster string) (pid int, dataDir string, err error) {
-	pids, err := occupants(cluster)
+	pids, err := occupants(cluster, memberControl)
 	for _, pid := range pids {
 		if dir, ok := serverDir(pid); ok {
 			return pid, dir, nil

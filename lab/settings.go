@@ -75,6 +75,9 @@ func merge(s Settings, r Request) (Settings, error) {
 	if r.Port != nil {
 		s.Port = *r.Port
 	}
+	if err := checkNodes(s); err != nil {
+		return s, err
+	}
 	return s, checkRanges(s)
 }
 
@@ -100,9 +103,9 @@ func checkRanges(s Settings) error {
 }
 
 // same tells whether a running server with settings a already is what b asks for. Port 0 asks for
-// any port, and the file that holds the context is not the server's business.
+// any port; the number of nodes and the file that holds the context are not the server's business.
 func same(a, b Settings) bool {
-	return a.Nodes == b.Nodes && a.Uplink == b.Uplink && (b.Port == 0 || a.Port == b.Port) &&
+	return a.Uplink == b.Uplink && (b.Port == 0 || a.Port == b.Port) &&
 		slices.Equal(a.ServiceCIDRs, b.ServiceCIDRs) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
 }
 

@@ -48,13 +48,12 @@ func portOf(l *net.TCPListener) uint16 { return uint16(l.Addr().(*net.TCPAddr).P
 
 // serverArgs are the flags of the server of a cluster. --data-dir comes first: see serverDir.
 func serverArgs(dir string, s Settings) []string {
-	flag := func(name string, value any) string { return fmt.Sprintf("--%s=%v", name, value) }
 	return []string{
-		"server", flag("data-dir", dir), flag("name", s.Name),
-		flag("service-cidr", commas(s.ServiceCIDRs)), flag("pod-cidr", commas(s.PodCIDRs)),
-		flag("listen", "[::]:6443"), flag("listen-fd", fdListener),
-		flag("advertise", commas(addrs(numbered(numberControl)))),
-		flag("ready-fd", fdReady), flag("lock-fd", fdLock),
+		"server", option("data-dir", dir), option("name", s.Name),
+		option("service-cidr", commas(s.ServiceCIDRs)), option("pod-cidr", commas(s.PodCIDRs)),
+		option("listen", "[::]:6443"), option("listen-fd", fdListener),
+		option("advertise", commas(addrs(numbered(numberControl)))),
+		option("ready-fd", fdReady), option("lock-fd", fdLock),
 	}
 }
 
@@ -70,7 +69,7 @@ func commas[T fmt.Stringer](list []T) string {
 // start runs the server in the control namespace, detached from our terminal, and waits until it
 // reports. If the server does not get ready it has been stopped.
 func (l *Lab) start(ctx context.Context, dir string, s Settings, listener *net.TCPListener, lock *Lock) error {
-	log, err := openLog(dir)
+	log, err := openLog(filepath.Join(dir, logFile))
 	if err != nil {
 		return err
 	}
@@ -133,10 +132,8 @@ func awaitReady(ctx context.Context, report *os.File, dir string, logged int64) 
 	switch {
 	case string(said) == Ready:
 		return nil
-	case errors.Is(context.Cause(ctx), context.Canceled):
-		return errors.New("interrupted")
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w; see %s", context.Cause(ctx), where)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w; see %s", interruption(ctx), where)
 	case err != nil:
 		return err
 	case len(said) > 0:
@@ -145,13 +142,20 @@ func awaitReady(ctx context.Context, report *os.File, dir string, logged int64) 
 	return fmt.Errorf("the server ended at once, and its log says %q; see %s", tellingLine(where, logged), where)
 }
 
+// interruption is why a wait has ended early.
+func interruption(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return errors.New("interrupted")
+}
+
 const logFile = "logs/server.log"
 
-// maxLog is the size from which on a start puts the log aside as server.log.1.
+// maxLog is the size from which on a start puts a log aside, server.log as server.log.1.
 const maxLog = 16 << 20
 
-func openLog(dir string) (*os.File, error) {
-	name := filepath.Join(dir, logFile)
+func openLog(name string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return nil, fmt.Errorf("make the log directory: %w", err)
 	}

@@ -38,10 +38,21 @@ type Status struct {
 	Started time.Time `json:"started,omitzero"`
 	// Health is "ok", or why not.
 	Health string `json:"health,omitempty"`
+	// Workers are the nodes in order, those that are stopped included.
+	Workers []NodeStatus `json:"workers"`
 	// Addresses of each member on the lab's network, in the order of the cluster's ranges.
 	Addresses map[string][]netip.Addr `json:"addresses,omitempty"`
 	// Sizes in bytes on disk of the whole data directory, and of its parts.
 	Sizes map[string]int64 `json:"sizes"`
+}
+
+// NodeStatus is what can be seen of a node.
+type NodeStatus struct {
+	NodeInfo
+	Name  string `json:"name"`
+	State State  `json:"state"` // of its box
+	PID   int    `json:"pid,omitempty"`
+	Size  int64  `json:"size"` // in bytes on disk
 }
 
 // NoClusterError says that there is no such cluster.
@@ -52,7 +63,7 @@ func (e *NoClusterError) Error() string {
 }
 
 // Inspect returns the status of a cluster, or a *NoClusterError.
-func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
+func (l *Lab) Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 	if err := needRoot("status"); err != nil {
 		return Status{}, err
 	}
@@ -72,6 +83,9 @@ func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("see who works on %s: %w", dir, err)
 	}
+	if out.Workers, err = workers(dir, s); err != nil {
+		return Status{}, err
+	}
 	if pid == 0 || !runs(pid, dir) {
 		return out, nil
 	}
@@ -80,6 +94,9 @@ func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 		out.Started = info.ModTime() // the pid was written then
 	}
 	out.Health = health(ctx, out.URL, filepath.Join(dir, "pki", "ca.crt"))
+	if out.Health == "ok" {
+		l.ask(ctx, dir, out.Workers)
+	}
 	out.Addresses = map[string][]netip.Addr{}
 	members, err := namespaces(name)
 	if err != nil {
@@ -96,6 +113,46 @@ func Inspect(ctx context.Context, name, dataDir string) (Status, error) {
 	return out, nil
 }
 
+// workers returns what can be seen of the nodes without the API.
+func workers(dir string, s Settings) ([]NodeStatus, error) {
+	out := []NodeStatus{}
+	for _, node := range nodeNames(s) {
+		pid, err := boxPID(dir, node)
+		if err != nil {
+			return nil, fmt.Errorf("see whether %s runs: %w", node, err)
+		}
+		n := NodeStatus{Name: node, State: Stopped, PID: pid, Size: sizes(nodeRoot(dir, node))["total"]}
+		if pid != 0 {
+			n.State = Running
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// ask adds what the API knows of the nodes.
+func (l *Lab) ask(ctx context.Context, dir string, nodes []NodeStatus) {
+	if len(nodes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	known, err := l.Cluster.List(ctx, AdminKubeconfig(dir))
+	for i := range nodes {
+		info, ok := known[nodes[i].Name]
+		switch {
+		case err != nil:
+			info.Health = "unknown: " + err.Error()
+		case !ok:
+			info.Health = "has not joined"
+		}
+		nodes[i].NodeInfo = info
+	}
+}
+
+// askTimeout is how long a status waits for a server that does not answer.
+const askTimeout = 3 * time.Second
+
 // health asks the API server, and returns "ok" or why it is not.
 func health(ctx context.Context, url, caFile string) string {
 	pem, err := os.ReadFile(caFile)
@@ -106,7 +163,7 @@ func health(ctx context.Context, url, caFile string) string {
 	roots.AppendCertsFromPEM(pem)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {

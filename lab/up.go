@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Lab does the work of up, down and status.
@@ -13,6 +15,8 @@ type Lab struct {
 	Program []string
 	// Kubeconfigs adds a cluster's context to the user's file and removes it again.
 	Kubeconfigs Kubeconfigs
+	// Cluster is asked about nodes, once its API serves.
+	Cluster Cluster
 	// Progress is told what is being done, in a few words.
 	Progress func(step string)
 }
@@ -66,7 +70,11 @@ func (l *Lab) Up(ctx context.Context, r Request, fresh Settings) (Result, error)
 	}
 	if running && same(old, s) {
 		s.Port = old.Port
-		return Result{Settings: s, DataDir: dir, Already: true}, l.adopt(ctx, dir, old, s)
+		changed, err := l.completeNodes(ctx, dir, old, s)
+		if err != nil {
+			return Result{}, err
+		}
+		return Result{Settings: s, DataDir: dir, Already: !changed}, l.adopt(ctx, dir, old, s)
 	}
 	if running {
 		l.Progress("stopping the control plane to start it with other settings")
@@ -90,16 +98,14 @@ func settle(dir string, r Request, fresh Settings) (old, wanted Settings, err er
 	if err == nil {
 		wanted, err = merge(old, r)
 	}
-	if err == nil && wanted.Nodes > 0 {
-		err = fmt.Errorf("--nodes %d: worker nodes are not available yet; use --nodes 0", wanted.Nodes)
-	}
 	return old, wanted, err
 }
 
-// bringUp is the list of what makes a cluster run. It undoes what it did if a step fails.
+// bringUp is the list of what makes a cluster run. Nodes that run as wanted are left alone. It
+// undoes what it did if a step fails.
 func (l *Lab) bringUp(ctx context.Context, dir string, s *Settings, lock *Lock) (err error) {
 	l.Progress("checking this machine")
-	if err := preflight(s.Uplink); err != nil {
+	if err := preflight(*s); err != nil {
 		return err
 	}
 	listener, err := listenOnHost(s.Port)
@@ -111,20 +117,80 @@ func (l *Lab) bringUp(ctx context.Context, dir string, s *Settings, lock *Lock) 
 	if err := save(dir, *s); err != nil {
 		return err
 	}
-	if err := clearAway(s.Name); err != nil { // what a killed server has left
+	crew, err := l.muster(dir, *s)
+	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, clearAway(s.Name))
+			err = errors.Join(err, crew.undo(), clearAway(s.Name))
 		}
 	}()
+	if err := l.prepareNetwork(*s, crew); err != nil {
+		return err
+	}
+	if err := crew.stopSurplus(); err != nil {
+		return err
+	}
+	l.Progress(crew.plan("starting the control plane"))
+	group, both := errgroup.WithContext(ctx)
+	crew.start(both, group)
+	group.Go(func() error { return l.start(both, dir, *s, listener, lock) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return crew.join(ctx)
+}
+
+// prepareNetwork keeps the network for nodes that live on in it, or makes it anew.
+func (l *Lab) prepareNetwork(s Settings, crew *crew) error {
+	if len(crew.missing) < s.Nodes && networkStands(s) {
+		return killOccupants(s.Name, memberControl)
+	}
+	if err := clearAway(s.Name); err != nil { // what a killed server has left
+		return err
+	}
+	crew.missing = nodeNames(s)
 	l.Progress("building the network")
-	if err := buildNetwork(*s); err != nil {
+	if err := buildNetwork(s); err != nil {
 		return fmt.Errorf("build the network of cluster %q: %w", s.Name, err)
 	}
-	l.Progress("starting the control plane")
-	return l.start(ctx, dir, *s, listener, lock)
+	return nil
+}
+
+// completeNodes makes the nodes of a cluster whose control plane runs those that s asks for, and
+// tells whether there was anything to do.
+func (l *Lab) completeNodes(ctx context.Context, dir string, old, s Settings) (changed bool, err error) {
+	crew, err := l.muster(dir, s)
+	if err != nil {
+		return false, err
+	}
+	if old.Nodes != s.Nodes {
+		if err := save(dir, s); err != nil {
+			return false, err
+		}
+	}
+	if !crew.idle() {
+		l.Progress("checking this machine")
+		if err := preflight(s); err != nil {
+			return false, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, crew.undo())
+			}
+		}()
+		if err := crew.stopSurplus(); err != nil {
+			return false, err
+		}
+		l.Progress(crew.plan("completing the cluster"))
+		group, all := errgroup.WithContext(ctx)
+		crew.start(all, group)
+		if err := group.Wait(); err != nil {
+			return false, err
+		}
+	}
+	return !crew.idle(), crew.join(ctx)
 }
 
 // adopt puts the cluster's context into the user's kubeconfig, and out of the one it was in before.
@@ -146,6 +212,9 @@ func (l *Lab) adopt(ctx context.Context, dir string, old, s Settings) error {
 // clearAway ends and removes whatever there is of a cluster but its data.
 func clearAway(cluster string) error {
 	if err := killOccupants(cluster); err != nil {
+		return err
+	}
+	if err := removeClusterCgroups(cluster); err != nil {
 		return err
 	}
 	return removeNetwork(cluster)

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -176,7 +177,7 @@ func (s *site) stored(b *testing.B) int {
 // bareEtcd puts values of a size into an etcd in this process: what no server can go below.
 func bareEtcd(b *testing.B, size int) operation {
 	b.Helper()
-	member, err := etcd.Start(context.Background(), b.TempDir())
+	member, err := etcd.Start(context.Background(), filepath.Join(b.TempDir(), "etcd"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -238,6 +239,7 @@ func benchmarkCreate(b *testing.B, s *site, put operation, users int) {
 	b.ReportMetric(configMap.rate(), "configmaps/s")
 	b.ReportMetric(configMap.cpuEach(), "configmap-cpu-µs/op")
 	b.ReportMetric(bare.quantile(0.5), "put-p50-µs")
+	b.ReportMetric(s.memory(b, "VmRSS")/1e6, "rss-MB")
 	b.ReportMetric(service.quantile(0.5)/configMap.quantile(0.5), "p50/configmap")
 	if configMap.cpu > 0 {
 		b.ReportMetric(service.cpuEach()/configMap.cpuEach(), "cpu/configmap")

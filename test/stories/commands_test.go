@@ -76,6 +76,7 @@ func kubectl(ts *testscript.TestScript, args ...string) (stdout, stderr string, 
 	for _, name := range []string{"HOME", "PATH", "KUBECONFIG", "TZ", "LC_ALL", "EDITOR", "TMPDIR"} {
 		c.Env = append(c.Env, name+"="+ts.Getenv(name))
 	}
+	c.Env = append(c.Env, "GOGC=off") // it is gone before it is worth collecting
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err = c.Run()
@@ -176,6 +177,7 @@ var unsteady = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "<uid>"},
 	{regexp.MustCompile(`("?resourceVersion"?: ?"?)\d+`), "${1}<revision>"},
 	{regexp.MustCompile(`(?m)(  +)\d{1,2}s(  +|$)`), "${1}0s${2}"},
+	{regexp.MustCompile(`"A_\.-\w{5}"`), `"A_.-<random>"`},
 	{regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`), "X509SHA256=<hash>"},
 }
 

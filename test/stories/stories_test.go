@@ -84,7 +84,7 @@ func TestStories(t *testing.T) {
 			if err := os.MkdirAll(bin, 0o755); err != nil {
 				return err
 			}
-			wrapper := fmt.Sprintf("#!/bin/sh\nexec %s kubectl \"$@\"\n", duet)
+			wrapper := fmt.Sprintf("#!/bin/sh\nGOGC=off exec %s kubectl \"$@\"\n", duet)
 			if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(wrapper), 0o755); err != nil {
 				return err
 			}

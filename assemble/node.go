@@ -1,0 +1,81 @@
+package assemble
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/duetk8s/duet/cri/pause"
+	"github.com/duetk8s/duet/node"
+)
+
+// NodeConfig says what a node is to be. It comes from flags that have been checked.
+type NodeConfig struct {
+	// Name of the node in the API.
+	Name string
+	// Server is the URL of the API, whose certificate the CA in CAFile has signed.
+	Server, CAFile string
+	// Token to join with, "id.secret". A node that has joined before needs none.
+	Token string
+	// RootDir is where all state of the node is.
+	RootDir string
+	// CRISocket is the path of the container runtime's socket.
+	CRISocket string
+	// NodeIPs of the node, the primary family first. None: the node finds out.
+	NodeIPs []netip.Addr
+	// ClusterDNS and ClusterDomain are what Pods find in their resolv.conf.
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	// CgroupParent of all Pods.
+	CgroupParent string
+	// CNIConfDir and CNIBinDirs are where the runtime looks for networks and plugins.
+	CNIConfDir string
+	CNIBinDirs []string
+	// Port of the node's own API.
+	Port int
+	// MaxPods that the node takes.
+	MaxPods int
+	// Labels and Taints that the node registers with.
+	Labels map[string]string
+	Taints []string // "key=value:NoSchedule"
+}
+
+// Node runs the node agent until ctx ends, and returns when all of it has stopped. Pods live on.
+func Node(ctx context.Context, cfg NodeConfig) error {
+	tune()
+	if err := pause.Ensure(ctx, cfg.CRISocket); err != nil {
+		return err
+	}
+	taints, err := parseTaints(cfg.Taints)
+	if err != nil {
+		return err
+	}
+	agent, err := node.New(node.Config{
+		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, Token: cfg.Token,
+		RootDir: cfg.RootDir, CRISocket: cfg.CRISocket, NodeIPs: cfg.NodeIPs,
+		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
+		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
+		Taints: taints, Labels: cfg.Labels,
+	})
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx)
+}
+
+// parseTaints reads "key=value:Effect"; the command line has checked them.
+func parseTaints(list []string) ([]corev1.Taint, error) {
+	var out []corev1.Taint
+	for _, text := range list {
+		name, effect, ok := strings.Cut(text, ":")
+		key, value, _ := strings.Cut(name, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("taint %q: want key=value:NoSchedule", text)
+		}
+		out = append(out, corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffect(effect)})
+	}
+	return out, nil
+}

@@ -1,0 +1,427 @@
+package streams
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// authority issues certificates for a test.
+type authority struct {
+	t    *testing.T
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	a.key, a.cert = a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return a
+}
+
+func (a *authority) issue(template *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return key, cert
+}
+
+func (a *authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+func (a *authority) pair(name string, usage x509.ExtKeyUsage) tls.Certificate {
+	key, cert := a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+}
+
+// fakeNode is an agent and a runtime.
+type fakeNode struct {
+	pods map[string]*corev1.Pod
+	ids  map[string]string // CONTAINER: id of the only Pod's
+	logs string            // directory
+
+	mu    sync.Mutex
+	url   string // of the runtime's streaming server
+	asked []string
+	ended bool
+}
+
+func (n *fakeNode) Pod(namespace, name string) (*corev1.Pod, bool) {
+	p, ok := n.pods[namespace+"/"+name]
+	return p, ok
+}
+
+func (n *fakeNode) Pods() (out []*corev1.Pod) {
+	for _, p := range n.pods {
+		out = append(out, p)
+	}
+	return out
+}
+
+func (n *fakeNode) Container(_ types.UID, name string) (id, logPath string, ok bool) {
+	id, ok = n.ids[name]
+	return id, filepath.Join(n.logs, name, "1.log"), ok
+}
+
+func (n *fakeNode) Sandbox(uid types.UID) (string, bool) { return "sandbox", uid == "uid" }
+
+func (n *fakeNode) ask(format string, args ...any) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = append(n.asked, fmt.Sprintf(format, args...))
+	if n.url == "" {
+		return "", errors.New("container is in CONTAINER_EXITED state")
+	}
+	return n.url + "/token", nil
+}
+
+func (n *fakeNode) ContainerStatus(context.Context, string, bool) (*cri.ContainerStatusResponse, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	state := cri.ContainerState_CONTAINER_RUNNING
+	if n.ended {
+		state = cri.ContainerState_CONTAINER_EXITED
+	}
+	return &cri.ContainerStatusResponse{Status: &cri.ContainerStatus{State: state}}, nil
+}
+
+func (n *fakeNode) Exec(_ context.Context, r *cri.ExecRequest) (*cri.ExecResponse, error) {
+	url, err := n.ask("exec %s %q tty=%t in=%t out=%t err=%t", r.ContainerId, r.Cmd, r.Tty, r.Stdin, r.Stdout, r.Stderr)
+	return &cri.ExecResponse{Url: url}, err
+}
+
+func (n *fakeNode) Attach(_ context.Context, r *cri.AttachRequest) (*cri.AttachResponse, error) {
+	url, err := n.ask("attach %s tty=%t in=%t out=%t err=%t", r.ContainerId, r.Tty, r.Stdin, r.Stdout, r.Stderr)
+	return &cri.AttachResponse{Url: url}, err
+}
+
+func (n *fakeNode) NetworkNamespace(context.Context, string) (string, error) { return "", nil }
+
+// reviews is an API server: whoever has the token "good" is "friend", who may what he may; "nobody" may nothing.
+func reviews(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	switch filepath.Base(r.URL.Path) {
+	case "tokenreviews":
+		var review authenticationv1.TokenReview
+		_ = json.NewDecoder(r.Body).Decode(&review)
+		review.Status.Authenticated = review.Spec.Token == "good"
+		review.Status.User.Username = "friend"
+		_ = json.NewEncoder(w).Encode(review)
+	case "subjectaccessreviews":
+		var review authorizationv1.SubjectAccessReview
+		_ = json.NewDecoder(r.Body).Decode(&review)
+		what := review.Spec.ResourceAttributes
+		right := what.Verb + " " + what.Resource + "/" + what.Subresource + " " + what.Name
+		switch review.Spec.User {
+		case "kube-apiserver-kubelet-client":
+			review.Status.Allowed = true
+		case "friend":
+			review.Status.Allowed = right == "get nodes/proxy worker0"
+		case "scraper":
+			review.Status.Allowed = right == "get nodes/metrics worker0"
+		}
+		_ = json.NewEncoder(w).Encode(review)
+	}
+}
+
+// serve starts a server; the function makes a client that shows a certificate of that name, if any.
+func serve(t *testing.T, node *fakeNode) (string, func(name string) *http.Client, *authority) {
+	t.Helper()
+	ca, api := newAuthority(t), httptest.NewServer(http.HandlerFunc(reviews))
+	t.Cleanup(api.Close)
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: api.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	authn, authz, err := Delegate(client, ca.pem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := ca.pair("system:node:worker0", x509.ExtKeyUsageServerAuth)
+	s := New(Config{
+		NodeName: "worker0", Pods: node, Runtime: node, Authenticator: authn, Authorizer: authz, LogDir: t.TempDir(),
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &serving, nil },
+	})
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return "https://" + listener.Addr().String(), func(name string) *http.Client {
+		roots := x509.NewCertPool()
+		roots.AddCert(ca.cert)
+		c := &tls.Config{RootCAs: roots}
+		if name != "" {
+			c.Certificates = []tls.Certificate{ca.pair(name, x509.ExtKeyUsageClientAuth)}
+		}
+		transport := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: true}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &http.Client{Transport: transport}
+	}, ca
+}
+
+func fetch(t *testing.T, client *http.Client, method, url, token string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d %s", answer.StatusCode, strings.TrimSpace(string(body)))
+}
+
+func newNode(t *testing.T) *fakeNode {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid"}}
+	pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
+	pod.Spec.Containers = []corev1.Container{{Name: "main"}, {Name: "term", TTY: true}, {Name: "late"}, {Name: "bad"}, {Name: "worse"}}
+	for name, reason := range map[string]string{"late": "ContainerCreating", "bad": "ErrImagePull", "worse": "ImagePullBackOff"} {
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: name, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}},
+		})
+	}
+	n := &fakeNode{pods: map[string]*corev1.Pod{"default/web": pod}, ids: map[string]string{"main": "c1", "term": "c2"}, logs: t.TempDir()}
+	for name, text := range map[string]string{"0": "old", "1": "new"} {
+		file := filepath.Join(n.logs, "main", name+".log")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("2026-11-22T12:00:00.5Z stdout F "+text+"\n2026-11-22T12:00:01.5Z stderr F "+text+" 2\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+func TestWhoMayWhat(t *testing.T) {
+	url, client, _ := serve(t, newNode(t))
+	stranger := newAuthority(t)
+	for _, tt := range []struct{ name, cert, token, method, path, want string }{
+		{"nobody", "", "", "GET", "/healthz", "401 Unauthorized"},
+		{"bad token", "", "bad", "GET", "/healthz", "401 Unauthorized"},
+		{"API server", "kube-apiserver-kubelet-client", "", "GET", "/healthz", "200 ok"},
+		{"by token, nodes/proxy is enough", "", "good", "GET", "/healthz", "200 ok"},
+		{"by token, its own resource only", "scraper", "", "GET", "/healthz", "403 Forbidden (user=scraper, verb=get, resource=nodes, subresource(s)=[healthz proxy])"},
+		{"reading is not acting, even with GET", "", "good", "GET", "/exec/default/web/main?command=id&output=1", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
+		{"reading is not acting", "", "good", "POST", "/portForward/default/web", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
+		{"no right at all", "nobody", "", "GET", "/pods", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[pods proxy])"},
+		{"no right, no such path", "nobody", "", "GET", "/what", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[proxy])"},
+		{"no such path", "kube-apiserver-kubelet-client", "", "GET", "/what", "404 404 page not found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := fetch(t, client(tt.cert), tt.method, url+tt.path, tt.token); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	if got := fetch(t, client("scraper"), "GET", url+"/metrics", ""); !strings.HasPrefix(got, "200 ") || !strings.Contains(got, "go_goroutines") {
+		t.Errorf("metrics: %.80s", got)
+	}
+	if got := fetch(t, client("kube-apiserver-kubelet-client"), "GET", url+"/pods", ""); !strings.Contains(got, `"kind":"PodList"`) || !strings.Contains(got, `"name":"web"`) {
+		t.Errorf("pods: %.80s", got)
+	}
+	// A certificate of somebody else's cluster.
+	c := client("")
+	c.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{stranger.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}
+	if got := fetch(t, c, "GET", url+"/healthz", ""); got != "401 Unauthorized" {
+		t.Errorf("a stranger's certificate: %s", got)
+	}
+}
+
+func TestContainerLogs(t *testing.T) {
+	url, client, _ := serve(t, newNode(t))
+	c := client("kube-apiserver-kubelet-client")
+	for _, tt := range []struct{ path, want string }{
+		{"web/main", "200 new\nnew 2"},
+		{"web/main?tailLines=1&timestamps=true", "200 2026-11-22T12:00:01.5Z new 2"},
+		{"web/main?previous=true", "200 old\nold 2"},
+		{"web/main?sinceTime=2026-11-22T12:00:01Z", "200 new 2"},
+		{"web/main?limitBytes=5", "200 new\nn"},
+		{"web/main?stream=Stderr", "200 new 2"},
+		{"web/term", "200"}, // no file yet
+		{"web/term?previous=true", `400 previous terminated container "term" in pod "web" not found`},
+		{"web/late", `400 container "late" in pod "web" is waiting to start: ContainerCreating`},
+		{"web/bad", `400 container "bad" in pod "web" is waiting to start: image can't be pulled`},
+		{"web/worse", `400 container "worse" in pod "web" is waiting to start: trying and failing to pull image`},
+		{"web/init", `400 container "init" in pod "web" is not available`},
+		{"web/none", `404 container "none" not found in pod "web"`},
+		{"none/main", `404 pod "none" does not exist`},
+		{"web/main?tailLines=-1", `422 tailLines: Invalid value: -1: must be greater than or equal to 0`},
+		{"web/main?limitBytes=0", `422 limitBytes: Invalid value: 0: must be greater than 0`},
+		{"web/main?sinceSeconds=x", `422 sinceSeconds: Invalid value: "x": must be a number`},
+		{"web/main?sinceSeconds=1&sinceTime=2026-11-22T12:00:01Z", "422 at most one of `sinceTime` or `sinceSeconds` may be specified"},
+		{"web/main?sinceTime=today", `422 sinceTime: Invalid value: "today": must be a time like 2006-01-02T15:04:05Z`},
+	} {
+		if got := strings.TrimSpace(fetch(t, c, "GET", url+"/containerLogs/default/"+tt.path, "")); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.path, got, tt.want)
+		}
+	}
+}
+
+func TestFollowedLogArrivesAtOnce(t *testing.T) {
+	node := newNode(t)
+	url, client, _ := serve(t, node)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url+"/containerLogs/default/web/main?follow=true&tailLines=0", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client("kube-apiserver-kubelet-client").Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	f, err := os.OpenFile(filepath.Join(node.logs, "main", "1.log"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(answer.Body)
+	for _, want := range []string{"one\n", "two\n"} {
+		fmt.Fprintf(f, "2026-11-22T12:00:02Z stdout F %s", want)
+		if got, err := lines.ReadString('\n'); got != want || err != nil {
+			t.Errorf("got %q (%v), want %q", got, err, want)
+		}
+	}
+	f.Close()
+	node.mu.Lock()
+	node.ended = true
+	node.mu.Unlock()
+	if rest, err := io.ReadAll(lines); len(rest) > 0 || err != nil {
+		t.Errorf("at the end: %q, %v", rest, err)
+	}
+}
+
+// The connection is handed on to the runtime's server, in both directions.
+func TestActions(t *testing.T) {
+	node := newNode(t)
+	runtime := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, buffer, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
+		line, _ := buffer.ReadString('\n')
+		fmt.Fprintf(conn, "%s %s %s", r.Method, r.URL.Path, line)
+	}))
+	defer runtime.Close()
+	url, _, ca := serve(t, node)
+	host := strings.TrimPrefix(url, "https://")
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{ca.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
+	for _, tt := range []struct{ path, asked, want, down string }{
+		{path: "/exec/default/web/main?command=echo&command=a+b&output=1&error=1", asked: `exec c1 ["echo" "a b"] tty=false in=false out=true err=true`, want: "101"},
+		{path: "/exec/default/web/uid/main?command=sh&input=1&output=1&error=1&tty=1", asked: `exec c1 ["sh"] tty=true in=true out=true err=false`, want: "101"},
+		{path: "/exec/default/web/main?command=sh&stdin=true&stdout=true", asked: `exec c1 ["sh"] tty=false in=true out=true err=false`, want: "101"},
+		{path: "/attach/default/web/main?input=1&output=1&error=1&tty=1", asked: `attach c1 tty=false in=true out=true err=true`, want: "101"},
+		{path: "/attach/default/web/term?output=1&error=1", asked: `attach c2 tty=true in=false out=true err=false`, want: "101"},
+		{path: "/portForward/default/none", want: "404 pod does not exist"},
+		{path: "/exec/default/web/main?command=sh", want: "400 you must specify at least 1 of stdin, stdout, stderr"},
+		{path: "/exec/default/web/late?command=sh&output=1", want: `404 container not found ("late")`},
+		{path: "/exec/default/none/main?command=sh&output=1", want: `404 pod does not exist`},
+		{path: "/exec/default/web/other-uid/main?command=sh&output=1", want: `404 pod does not exist`},
+		{path: "/exec/default/web/main?command=sh&output=1", down: "yes", asked: `exec c1 ["sh"] tty=false in=false out=true err=false`, want: "500 container is in CONTAINER_EXITED state"},
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			node.mu.Lock()
+			node.asked, node.url = nil, runtime.URL
+			if tt.down != "" {
+				node.url = ""
+			}
+			node.mu.Unlock()
+			conn, err := dialer.DialContext(t.Context(), "tcp", host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n", tt.path, host)
+			reader := bufio.NewReader(conn)
+			answer, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprint(answer.StatusCode)
+			if answer.StatusCode != http.StatusSwitchingProtocols {
+				body, _ := io.ReadAll(answer.Body)
+				got += " " + strings.TrimSpace(string(body))
+			} else {
+				fmt.Fprintln(conn, "hello")
+				if line, _ := reader.ReadString('\n'); line != "POST /token hello\n" {
+					t.Errorf("through the stream: %q", line)
+				}
+			}
+			node.mu.Lock()
+			defer node.mu.Unlock()
+			if asked := strings.Join(node.asked, "; "); got != tt.want || asked != tt.asked {
+				t.Errorf("got %q, asked %q; want %q, %q", got, asked, tt.want, tt.asked)
+			}
+		})
+	}
+}
