@@ -39,6 +39,7 @@ func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	chain := []admission.Interface{named(namespaces, lifecycle.PluginName)}
+	chain = append(chain, s.podAdmission()...)
 	chain = append(chain, named(nodeauth.Restriction{Graph: s.identities.nodes}, "NodeRestriction"))
 	chain = append(chain, named(signerRights{config.Authorization.Authorizer}, "CertificateSigners"))
 	if !cfg.AllowExternalIPs {

@@ -2,8 +2,12 @@ package apiserver
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
@@ -18,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/duetk8s/duet/apiserver/access"
+	"github.com/duetk8s/duet/apiserver/newpod"
 	"github.com/duetk8s/duet/apiserver/nodeauth"
 	"github.com/duetk8s/duet/apiserver/tokens"
 )
@@ -28,7 +33,13 @@ type identities struct {
 	tokens authenticator.Token
 	// nodes is which Pods are whose node's.
 	nodes *nodeauth.Graph
+	// issuer of service accounts' tokens, and what these depend on.
+	issuer  *tokens.Issuer
+	objects *tokens.Objects
 }
+
+// audiences are what a token must be for, to be good here.
+var audiences = authenticator.Audiences{tokens.IssuerName}
 
 // connect makes the server's client of itself, and the informers that run on it.
 func (s *Server) connect() error {
@@ -44,14 +55,29 @@ func (s *Server) connect() error {
 }
 
 // identify prepares to tell who a client is.
-func (s *Server) identify() error {
+func (s *Server) identify(cfg Config) error {
+	if cfg.TokenKey == nil {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return fmt.Errorf("apiserver: %w", err)
+		}
+		cfg.TokenKey = key
+	}
+	issuer, err := tokens.NewIssuer(cfg.TokenKey, clock.RealClock{})
+	if err != nil {
+		return fmt.Errorf("apiserver: %w", err)
+	}
+	objects := tokens.NewObjects(s.client, s.informers)
 	graph, err := nodeauth.NewGraph(s.informers.Core().V1().Pods(), s.client)
 	if err != nil {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	s.identities = identities{
-		nodes:  graph,
-		tokens: tokenunion.NewFailOnError(tokens.Bootstrap{Secrets: s.client.CoreV1(), Clock: clock.RealClock{}}),
+		nodes: graph, issuer: issuer, objects: objects,
+		tokens: tokenunion.New(
+			tokens.Accounts{Issuer: issuer, Objects: objects, Audiences: audiences},
+			tokens.Bootstrap{Secrets: s.client.CoreV1(), Clock: clock.RealClock{}},
+		),
 	}
 	return nil
 }
@@ -83,7 +109,30 @@ func (s *Server) authorizer() authorizer.Authorizer {
 	}))
 }
 
-// identityPaths adds what is asked about tokens.
+// identityPaths adds what issues tokens and what is asked about them.
 func (s *Server) identityPaths(e endpoints) {
-	e.add("authentication.k8s.io", "v1", "tokenreviews", tokens.Review{Tokens: s.identities.tokens})
+	who := s.identities
+	e.add("authentication.k8s.io", "v1", "tokenreviews", tokens.Review{Tokens: who.tokens, Audiences: audiences})
+	e.add("", "v1", "serviceaccounts/token", tokens.Requests{Issuer: who.issuer, Objects: who.objects, Audiences: audiences})
+}
+
+// mountIssuer serves what others need to verify tokens without asking here.
+func (s *Server) mountIssuer(address string) error {
+	configuration, keys, err := s.identities.issuer.Discovery("https://" + address + keysPath)
+	if err != nil {
+		return fmt.Errorf("apiserver: %w", err)
+	}
+	s.Generic.Handler.NonGoRestfulMux.Handle("/.well-known/openid-configuration", configuration)
+	s.Generic.Handler.NonGoRestfulMux.Handle(keysPath, keys)
+	return nil
+}
+
+const keysPath = "/openid/v1/jwks"
+
+// podAdmission is what new Pods get; see package newpod.
+func (s *Server) podAdmission() []admission.Interface {
+	return []admission.Interface{
+		named(newpod.ServiceAccount{Find: s.identities.objects.Account}, "ServiceAccount"),
+		named(newpod.Tolerations{}, "DefaultTolerationSeconds"),
+	}
 }

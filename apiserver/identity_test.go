@@ -176,3 +176,83 @@ func TestBootstrapToken(t *testing.T) {
 		t.Error(review, err)
 	}
 }
+
+func TestServiceAccountToken(t *testing.T) {
+	s, c := startServer(t, newEtcd(t), "10.96.0.0/16")
+	ctx := t.Context()
+	p, err := c.CoreV1().Pods("default").Create(ctx, pod("a", "n"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Spec.ServiceAccountName != "default" || len(p.Spec.Volumes) != 2 || len(p.Spec.Containers[0].VolumeMounts) != 1 || len(p.Spec.Tolerations) != 2 {
+		t.Error(p.Spec)
+	}
+	missing := pod("b", "n")
+	missing.Spec.ServiceAccountName = "none"
+	_, err = c.CoreV1().Pods("default").Create(ctx, missing, metav1.CreateOptions{})
+	check(t, "pod without account", err, false)
+	ask := func(c clientset.Interface, change func(*authenticationv1.TokenRequest)) (string, error) {
+		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "a", UID: p.UID},
+		}}
+		if change != nil {
+			change(request)
+		}
+		made, err := c.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", request, metav1.CreateOptions{})
+		return made.Status.Token, err
+	}
+	_, err = ask(as(t, s, "system:node:m", user.NodesGroup), nil)
+	check(t, "token for another node's pod", err, false)
+	token, err := ask(as(t, s, "system:node:n", user.NodesGroup), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ask(as(t, s, "system:node:n", user.NodesGroup), func(r *authenticationv1.TokenRequest) { r.Spec.BoundObjectRef = nil })
+	check(t, "unbound token for a node", err, false)
+	if _, err = ask(c, func(r *authenticationv1.TokenRequest) { r.Spec.BoundObjectRef.UID = "x" }); !apierrors.IsConflict(err) {
+		t.Error(err)
+	}
+	short := int64(1)
+	if _, err = ask(c, func(r *authenticationv1.TokenRequest) { r.Spec.ExpirationSeconds = &short }); !apierrors.IsInvalid(err) {
+		t.Error(err)
+	}
+	me := func() (string, error) {
+		review, err := bearer(t, s, token).AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		if err != nil {
+			return "", err
+		}
+		t.Log(review.Status.UserInfo)
+		return review.Status.UserInfo.Username, nil
+	}
+	if name, err := me(); name != "system:serviceaccount:default:default" {
+		t.Error(name, err)
+	}
+	review := func(audiences ...string) authenticationv1.TokenReviewStatus {
+		review, err := c.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return review.Status
+	}
+	if status := review(); !status.Authenticated {
+		t.Error(status)
+	}
+	if status := review("other"); status.Authenticated {
+		t.Error(status)
+	}
+	body, err := c.CoreV1().RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(ctx)
+	t.Log(string(body), err)
+	body, err = c.CoreV1().RESTClient().Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
+	t.Log(string(body), err)
+	now := int64(0)
+	if err := c.CoreV1().Pods("default").Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if name, err := me(); apierrors.IsUnauthorized(err) {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal("still good without its Pod:", name, err)
+		}
+	}
+}

@@ -13,6 +13,7 @@ package apiserver
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -62,6 +63,8 @@ type Config struct {
 	Advertise string
 	// Secrets encrypts Secrets at rest; nil stores them as they are.
 	Secrets value.Transformer
+	// TokenKey signs the tokens of service accounts; nil makes one that is forgotten with the server.
+	TokenKey *ecdsa.PrivateKey
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
 	// Images serves /v2/ to those who may; nil serves nothing there.
@@ -110,7 +113,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := s.connect(); err != nil {
 		return nil, err
 	}
-	if err := s.identify(); err != nil {
+	if err := s.identify(cfg); err != nil {
 		return nil, err
 	}
 	masters := s.authorizer()
@@ -152,6 +155,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
 	s.mountImages(cfg.Images)
+	if err := s.mountIssuer(cfg.Advertise); err != nil {
+		return nil, err
+	}
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
 	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
@@ -269,7 +275,7 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	}
 	c.ExternalAddress = cfg.Advertise
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
-	c.Authentication.Authenticator = s.authenticator(cfg)
+	c.Authentication.Authenticator, c.Authentication.APIAudiences = s.authenticator(cfg), audiences
 	c.Authorization.Authorizer = authz
 	c.RuleResolver = s.index
 	c.LoopbackClientConfig = s.self

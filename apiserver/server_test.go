@@ -85,6 +85,10 @@ func startServerWith(t testing.TB, client *etcdkubernetes.Client, change func(*C
 			if err != nil {
 				t.Log(err)
 			}
+			_, err = c.CoreV1().ServiceAccounts(name).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+			if err != nil {
+				t.Log(err)
+			}
 		}
 		_, err := c.NetworkingV1().ServiceCIDRs().Create(ctx, &networkingv1.ServiceCIDR{
 			ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: ranges},

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	accounts "k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/discovery"
 	clientset "k8s.io/client-go/kubernetes"
@@ -28,6 +28,7 @@ import (
 	"github.com/duetk8s/duet/controllers/kubernetesservice"
 	"github.com/duetk8s/duet/controllers/namespace"
 	"github.com/duetk8s/duet/controllers/nodeipam"
+	"github.com/duetk8s/duet/controllers/serviceaccount"
 	"github.com/duetk8s/duet/controllers/servicecidr"
 	"github.com/duetk8s/duet/pki"
 )
@@ -52,7 +53,7 @@ type controllers struct {
 // identity is the service account a controller works as; what it may do is in the roles of
 // package access, by the same name.
 func identity(controller string) user.Info {
-	return serviceaccount.UserInfo("kube-system", controller, "")
+	return accounts.UserInfo("kube-system", controller, "")
 }
 
 // master may do everything: it makes the objects every cluster starts with.
@@ -82,7 +83,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
-		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.scheduler,
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount, c.scheduler,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {
@@ -164,6 +165,22 @@ func (c *controllers) certificates(api *apiserver.Server, _ ServerConfig) (runne
 		Client: client, Requests: api.Informers().Certificates().V1().CertificateSigningRequests(),
 		Nodes: api.Informers().Core().V1().Nodes(), Authority: c.keys,
 	})
+}
+
+func (c *controllers) serviceAccount(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	deps := serviceaccount.Deps{Namespaces: api.Informers().Core().V1().Namespaces(), Existing: api.Informers().Core().V1().ServiceAccounts()}
+	for client, who := range map[*clientset.Interface]*rest.Config{
+		&deps.Accounts:  api.Identity(identity("service-account-controller")),
+		&deps.Publisher: api.Identity(identity("root-ca-cert-publisher")),
+		&deps.Reader:    master(api),
+	} {
+		made, err := clientset.NewForConfig(who)
+		if err != nil {
+			return nil, err
+		}
+		*client = made
+	}
+	return serviceaccount.New(deps, c.keys.CA())
 }
 
 // clients of one identity that works on kinds it learns at run time.
