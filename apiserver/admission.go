@@ -14,8 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/client-go/informers"
-	clientset "k8s.io/client-go/kubernetes"
+
+	"github.com/duetk8s/duet/apiserver/nodeauth"
 )
 
 var (
@@ -27,25 +27,19 @@ var (
 // immortal are the Namespaces that cannot be deleted.
 var immortal = sets.New(metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic)
 
-// admission makes the shared informers, feeds the authorizer from them, and chains what may refuse
-// a valid object.
+// admission chains what may change an object that somebody writes or refuse a valid one.
 func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
-	client, err := clientset.NewForConfig(config.LoopbackClientConfig)
-	if err != nil {
-		return fmt.Errorf("apiserver: %w", err)
-	}
-	s.informers = informers.NewSharedInformerFactory(client, 0)
-	s.policy = informers.NewSharedInformerFactory(client, 0)
 	namespaces, err := lifecycle.NewLifecycle(immortal)
 	if err != nil {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	namespaces.SetExternalKubeInformerFactory(s.informers)
-	namespaces.SetExternalKubeClientSet(client)
+	namespaces.SetExternalKubeClientSet(s.client)
 	if err := namespaces.ValidateInitialization(); err != nil {
 		return fmt.Errorf("apiserver: %w", err)
 	}
 	chain := []admission.Interface{named(namespaces, lifecycle.PluginName)}
+	chain = append(chain, named(nodeauth.Restriction{Graph: s.identities.nodes}, "NodeRestriction"))
 	chain = append(chain, named(signerRights{config.Authorization.Authorizer}, "CertificateSigners"))
 	if !cfg.AllowExternalIPs {
 		chain = append(chain, named(denyExternalIPs{}, "DenyServiceExternalIPs"))

@@ -24,11 +24,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/authentication/group"
-	"k8s.io/apiserver/pkg/authentication/request/anonymous"
-	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
-	"k8s.io/apiserver/pkg/authentication/request/union"
-	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
@@ -39,6 +34,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/informers"
+	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
@@ -83,6 +79,8 @@ type Server struct {
 	backend   *backend
 	allocator *allocator
 	loopback  *loopback
+	self      *rest.Config // of the server's own client
+	client    clientset.Interface
 	index     *access.Index
 	stores    map[schema.GroupResource]*registry.Store
 	informers informers.SharedInformerFactory
@@ -91,6 +89,8 @@ type Server struct {
 	ready     chan struct{}
 	policy    informers.SharedInformerFactory // of roles and bindings
 	seeded    chan struct{}
+
+	identities identities
 }
 
 type hook struct {
@@ -107,7 +107,13 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	space := clusterip.NewSpace(clusterip.Config{Families: cfg.Families, NodePorts: cfg.NodePorts})
 	s.allocator = newAllocator(space)
-	masters := access.WithMasters(s.index)
+	if err := s.connect(); err != nil {
+		return nil, err
+	}
+	if err := s.identify(); err != nil {
+		return nil, err
+	}
+	masters := s.authorizer()
 
 	defer func() {
 		if err != nil && s.backend != nil {
@@ -135,6 +141,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 			paths.add(group, "v1", name, review)
 		}
 	}
+	s.identityPaths(paths)
 	config := s.genericConfig(sch, cfg, masters)
 	if err := s.admission(config, cfg); err != nil {
 		return nil, err
@@ -262,13 +269,10 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	}
 	c.ExternalAddress = cfg.Advertise
 	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
-	tokens := bearertoken.New(s.loopback)
-	certificates := newVerified(x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion))
-	known := group.NewAuthenticatedGroupAdder(union.New(certificates, tokens))
-	c.Authentication.Authenticator = union.NewFailOnError(known, anonymous.NewAuthenticator(nil))
+	c.Authentication.Authenticator = s.authenticator(cfg)
 	c.Authorization.Authorizer = authz
 	c.RuleResolver = s.index
-	c.LoopbackClientConfig = s.loopback.config(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
+	c.LoopbackClientConfig = s.self
 	c.LongRunningFunc = longRunning()
 	c.EnableProfiling = true
 	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {

@@ -22,12 +22,14 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/apiserver"
+	"github.com/duetk8s/duet/controllers/certificates"
 	"github.com/duetk8s/duet/controllers/clusterroleaggregation"
 	"github.com/duetk8s/duet/controllers/garbagecollector"
 	"github.com/duetk8s/duet/controllers/kubernetesservice"
 	"github.com/duetk8s/duet/controllers/namespace"
 	"github.com/duetk8s/duet/controllers/nodeipam"
 	"github.com/duetk8s/duet/controllers/servicecidr"
+	"github.com/duetk8s/duet/pki"
 )
 
 // leaseMeta is the Lease by which several servers agree who runs the controllers.
@@ -44,6 +46,7 @@ type controllers struct {
 	everywhere, elected []runner
 	events              []record.EventBroadcaster
 	lock                resourcelock.Interface // nil where there is only one server
+	keys                *pki.Bundle
 }
 
 // identity is the service account a controller works as; what it may do is in the roles of
@@ -59,8 +62,8 @@ func master(api *apiserver.Server) *rest.Config {
 
 // newControllers makes the controllers and hooks into the server's start what must exist before it
 // is ready: the standard namespaces, the default ServiceCIDR, Services kubernetes and kube-dns.
-func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, error) {
-	c := &controllers{}
+func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (*controllers, error) {
+	c := &controllers{keys: keys}
 	admin, err := clientset.NewForConfig(master(api))
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
@@ -79,7 +82,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig) (*controllers, erro
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
-		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.scheduler,
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.scheduler,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {
@@ -150,6 +153,17 @@ func (c *controllers) nodeIPAM(api *apiserver.Server, cfg ServerConfig) (runner,
 	return nodeipam.New(nodeipam.Deps{
 		Client: client, Nodes: api.Informers().Core().V1().Nodes(), Events: c.recorder(client, "cidrAllocator"),
 	}, nodeipam.Config{Pods: cfg.PodCIDRs, Services: cfg.ServiceCIDRs})
+}
+
+func (c *controllers) certificates(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("certificate-controller")))
+	if err != nil {
+		return nil, err
+	}
+	return certificates.New(certificates.Deps{
+		Client: client, Requests: api.Informers().Certificates().V1().CertificateSigningRequests(),
+		Nodes: api.Informers().Core().V1().Nodes(), Authority: c.keys,
+	})
 }
 
 // clients of one identity that works on kinds it learns at run time.

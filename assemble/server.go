@@ -92,7 +92,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
-	controllers, err := newControllers(api, cfg)
+	controllers, err := newControllers(api, cfg, certificates)
 	if err != nil {
 		return err
 	}

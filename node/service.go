@@ -39,7 +39,6 @@ func (s service) Attach(ctx context.Context, request *runtimeapi.AttachRequest) 
 	return &runtimeapi.AttachResponse{Url: url}, err
 }
 
-func (s service) PortForward(ctx context.Context, request *runtimeapi.PortForwardRequest) (*runtimeapi.PortForwardResponse, error) {
-	url, err := s.runtime.PortForward(ctx, request)
-	return &runtimeapi.PortForwardResponse{Url: url}, err
+func (s service) NetworkNamespace(ctx context.Context, sandbox string) (string, error) {
+	return s.runtime.NetworkNamespace(ctx, sandbox)
 }

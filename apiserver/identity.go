@@ -1,0 +1,89 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/request/union"
+	"k8s.io/apiserver/pkg/authentication/request/x509"
+	tokenunion "k8s.io/apiserver/pkg/authentication/token/union"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/informers"
+	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"github.com/duetk8s/duet/apiserver/access"
+	"github.com/duetk8s/duet/apiserver/nodeauth"
+	"github.com/duetk8s/duet/apiserver/tokens"
+)
+
+// identities is who clients are and what tells it.
+type identities struct {
+	// tokens are those that clients were given, unlike those of this process's own parts.
+	tokens authenticator.Token
+	// nodes is which Pods are whose node's.
+	nodes *nodeauth.Graph
+}
+
+// connect makes the server's client of itself, and the informers that run on it.
+func (s *Server) connect() error {
+	s.self = s.loopback.config(&user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup}})
+	client, err := clientset.NewForConfig(s.self)
+	if err != nil {
+		return fmt.Errorf("apiserver: %w", err)
+	}
+	s.client = client
+	s.informers = informers.NewSharedInformerFactory(client, 0)
+	s.policy = informers.NewSharedInformerFactory(client, 0)
+	return nil
+}
+
+// identify prepares to tell who a client is.
+func (s *Server) identify() error {
+	graph, err := nodeauth.NewGraph(s.informers.Core().V1().Pods(), s.client)
+	if err != nil {
+		return fmt.Errorf("apiserver: %w", err)
+	}
+	s.identities = identities{
+		nodes:  graph,
+		tokens: tokenunion.NewFailOnError(tokens.Bootstrap{Secrets: s.client.CoreV1(), Clock: clock.RealClock{}}),
+	}
+	return nil
+}
+
+// authenticator knows the users of client certificates and tokens; everybody else is anonymous.
+func (s *Server) authenticator(cfg Config) authenticator.Request {
+	given := bearertoken.New(tokenunion.New(s.loopback, s.identities.tokens))
+	certificates := newVerified(x509.NewDynamic(cfg.ClientCA.VerifyOptions, x509.CommonNameUserConversion))
+	known := group.NewAuthenticatedGroupAdder(union.New(certificates, given))
+	return union.NewFailOnError(known, anonymous.NewAuthenticator(nil))
+}
+
+// authorizer asks about a node what its Pods need, and then, as about everybody, its roles.
+func (s *Server) authorizer() authorizer.Authorizer {
+	nodes := &nodeauth.Authorizer{Rules: access.NodeRules(), Graph: s.identities.nodes}
+	return access.WithMasters(authorizer.AuthorizerFunc(func(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		decision, why, fault := nodes.Authorize(ctx, a)
+		if decision == authorizer.DecisionAllow {
+			return decision, why, nil
+		}
+		byRole, reason, err := s.index.Authorize(ctx, a)
+		if reason == "" {
+			reason = why
+		}
+		if err == nil && byRole != authorizer.DecisionAllow {
+			err = fault
+		}
+		return byRole, reason, err
+	}))
+}
+
+// identityPaths adds what is asked about tokens.
+func (s *Server) identityPaths(e endpoints) {
+	e.add("authentication.k8s.io", "v1", "tokenreviews", tokens.Review{Tokens: s.identities.tokens})
+}
