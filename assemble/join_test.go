@@ -97,6 +97,21 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "no taint once it is ready", func() bool {
+		n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(n.Status.Conditions) == 0 {
+			if len(n.Spec.Taints) != 1 {
+				t.Error("taints of a new Node:", n.Spec.Taints)
+			}
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}
+			_, _ = node.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{})
+			return false
+		}
+		return len(n.Spec.Taints) == 0
+	})
 	request(t, node, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.UsageClientAuth, client, nil) // renewal
 	serving := &x509.CertificateRequest{DNSNames: []string{"worker0"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}
 	request(t, node, certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, serving, func() {
