@@ -13,7 +13,7 @@ LDFLAGS = -s -w -X github.com/duetk8s/duet/cli.version=$(VERSION) \
 
 # Flags of `make up` and `make down`.
 NAME  ?= duet
-NODES ?= 0
+NODES ?= 2
 UP    ?=
 
 # The pages that must work as printed, where the folder exists; one script each.
@@ -84,7 +84,8 @@ build/golangci-lint: tools/go.mod tools/go.sum
 
 # Programs that the tests call, from the distribution.
 needs:
-	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git
+	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git \
+		containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
 
 clean:
 	rm -rf bin build

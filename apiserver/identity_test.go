@@ -42,7 +42,7 @@ func bearer(t *testing.T, s *Server, token string) clientset.Interface {
 	return c
 }
 
-func pod(name, node string) *corev1.Pod {
+func podOn(name, node string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
 		Spec: corev1.PodSpec{
@@ -77,7 +77,7 @@ func TestNodeRights(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		_, err := node.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		check(t, "create node "+name, err, name == "a")
-		_, err = c.CoreV1().Pods("default").Create(ctx, pod(name, name), metav1.CreateOptions{})
+		_, err = c.CoreV1().Pods("default").Create(ctx, podOn(name, name), metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
 	"github.com/duetk8s/duet/apiserver/kinds"
+	"github.com/duetk8s/duet/apiserver/pods"
 	"github.com/duetk8s/duet/apiserver/resource"
 )
 
@@ -64,8 +65,10 @@ func newScheme(table []resource.Resource) (*scheme, error) {
 	}
 	addOlderNetworking(s)
 	addInternal(s)
-	if err := convertEvents(s); err != nil {
-		return nil, fmt.Errorf("apiserver: scheme: %w", err)
+	for _, add := range []func(*runtime.Scheme) error{convertEvents, pods.AddConversions} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("apiserver: scheme: %w", err)
+		}
 	}
 	for _, r := range table {
 		if err := addResource(s, r); err != nil {

@@ -14,6 +14,7 @@ package apiserver
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -68,6 +69,8 @@ type Config struct {
 	AllowExternalIPs bool
 	// Images serves /v2/ to those who may; nil serves nothing there.
 	Images http.Handler
+	// NodeClient is the certificate shown to the agents of nodes; nil shows none.
+	NodeClient func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // Server is an API server that has been put together.
@@ -135,6 +138,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.podPaths(paths, cfg, masters)
 	for group, resources := range access.Reviews(masters, s.index) {
 		for name, review := range resources {
 			paths.add(group, "v1", name, review)
@@ -184,6 +188,9 @@ func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
 		s.stores[gr] = store
 		main := object{store, r}
 		switch gr {
+		case schema.GroupResource{Resource: "pods"}:
+			deleteGracefully(store)
+			e.addRow(r, store, main)
 		case schema.GroupResource{Resource: "services"}:
 			e.addRow(r, store, services{main})
 		case schema.GroupResource{Resource: "namespaces"}:
@@ -275,7 +282,7 @@ func (s *Server) genericConfig(sch *scheme, cfg Config, authz authorizer.Authori
 	c.LongRunningFunc = longRunning()
 	c.EnableProfiling = true
 	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(shallow(api, c), c)
+		return genericapiserver.DefaultBuildHandlerChain(bounded(api, c), c)
 	}
 	return c
 }

@@ -38,6 +38,12 @@ func newEtcd(t testing.TB) *etcdkubernetes.Client {
 // and returns a client of it that may do everything.
 func startServer(t testing.TB, client *etcdkubernetes.Client, ranges ...string) (*Server, clientset.Interface) {
 	t.Helper()
+	return startServerWith(t, client, func(*Config) {}, ranges...)
+}
+
+// startServerWith is startServer with a change of its configuration.
+func startServerWith(t testing.TB, client *etcdkubernetes.Client, change func(*Config), ranges ...string) (*Server, clientset.Interface) {
+	t.Helper()
 	var families []dualstack.Family
 	for _, r := range ranges {
 		families = append(families, dualstack.OfPrefix(netip.MustParsePrefix(r)))
@@ -59,10 +65,12 @@ func startServer(t testing.TB, client *etcdkubernetes.Client, ranges ...string) 
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s, err := New(ctx, Config{
+	cfg := Config{
 		Etcd: client, SharedEtcd: true, Families: families, Listeners: []net.Listener{listener}, Serving: serving, ClientCA: ca,
 		Advertise: listener.Addr().String(),
-	})
+	}
+	change(&cfg)
+	s, err := New(ctx, cfg)
 	if err != nil {
 		stop()
 		t.Fatal(err)

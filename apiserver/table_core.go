@@ -20,6 +20,7 @@ func coreRows() []resource.Resource {
 			Generation:     true,
 			Default:        defaulting(defaults.Pod),
 			Prepare:        preparing(kinds.PreparePod),
+			PrepareStatus:  preparing(kinds.PreparePodStatus),
 			Validate:       validating(kinds.ValidatePod),
 			ValidateStatus: validating(kinds.ValidatePodStatus),
 			Warnings:       warning(kinds.PodWarnings),

@@ -2,10 +2,14 @@ package assemble
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/duetk8s/duet/cri/pause"
+	"github.com/duetk8s/duet/node"
 )
 
 // NodeConfig says what a node is to be. It comes from flags that have been checked.
@@ -45,5 +49,33 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	if err := pause.Ensure(ctx, cfg.CRISocket); err != nil {
 		return err
 	}
-	return errors.New("this version of duet has no node agent")
+	taints, err := parseTaints(cfg.Taints)
+	if err != nil {
+		return err
+	}
+	agent, err := node.New(node.Config{
+		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, Token: cfg.Token,
+		RootDir: cfg.RootDir, CRISocket: cfg.CRISocket, NodeIPs: cfg.NodeIPs,
+		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
+		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
+		Taints: taints, Labels: cfg.Labels,
+	})
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx)
+}
+
+// parseTaints reads "key=value:Effect"; the command line has checked them.
+func parseTaints(list []string) ([]corev1.Taint, error) {
+	var out []corev1.Taint
+	for _, text := range list {
+		name, effect, ok := strings.Cut(text, ":")
+		key, value, _ := strings.Cut(name, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("taint %q: want key=value:NoSchedule", text)
+		}
+		out = append(out, corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffect(effect)})
+	}
+	return out, nil
 }

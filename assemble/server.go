@@ -88,7 +88,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
 		Advertise: cfg.Listeners[0].Addr().String(),
 		TokenKey:  certificates.ServiceAccountKey(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images,
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeClient: certificates.NodeClient,
 	})
 	if err != nil {
 		return err

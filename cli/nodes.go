@@ -204,10 +204,10 @@ func (w *waiting) missing(cause error) error {
 	var list []string
 	for _, node := range slices.Sorted(maps.Keys(w.nodes)) {
 		why := w.health[node]
-		switch {
-		case why == "":
+		switch why {
+		case "":
 			why = "has not joined"
-		case why == "Ready":
+		case "Ready":
 			why = "has not come back"
 		default:
 			why = "is " + why

@@ -3,8 +3,10 @@ package hostnet
 import (
 	"context"
 	"flag"
+	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -225,5 +227,35 @@ func TestForward(t *testing.T) {
 	}
 	if err := SetSysctl("net/none", "1"); err == nil || !strings.Contains(err.Error(), "net/none") {
 		t.Errorf("error for a sysctl that is none: %v", err)
+	}
+}
+
+func TestWithin(t *testing.T) {
+	veth(t, "n0")
+	run(t, "ip", "netns", "add", "duet-test-within")
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", "duet-test-within").Run() })
+	links := func(path string) string {
+		var names []string
+		if err := Within(path, func() error {
+			list, err := net.Interfaces()
+			for _, l := range list {
+				names = append(names, l.Name)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+		return strings.Join(names, " ")
+	}
+	for range 20 { // every thread comes back
+		if got := links("/run/netns/duet-test-within"); got != "lo" {
+			t.Errorf("inside: %s", got)
+		}
+		if got := links(""); !strings.Contains(got, "n0") {
+			t.Errorf("outside: %s", got)
+		}
+	}
+	if err := Within("/run/netns/absent", func() error { return nil }); err == nil || !strings.Contains(err.Error(), "/run/netns/absent") {
+		t.Errorf("a namespace that is none: %v", err)
 	}
 }

@@ -14,15 +14,25 @@ import (
 
 const envSandbox = "DUET_TEST_SANDBOX"
 
-// TestMain runs the tests in a network namespace of their own.
+// TestMain runs the tests in a network namespace and with a /run of their own.
 func TestMain(m *testing.M) {
+	if os.Getenv(envSandbox) != "" {
+		err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
+		if err == nil {
+			err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sandbox:", err)
+			os.Exit(1)
+		}
+	}
 	if os.Getenv(envSandbox) != "" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
 	self := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	self.Env = append(os.Environ(), envSandbox+"=1")
 	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
-	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	err := self.Run()
 	var exit *exec.ExitError
 	switch {

@@ -95,6 +95,9 @@ func renderMirror(dir, root, server string, uplink bool) []byte {
 	}
 	fmt.Fprintf(&out, "capabilities = [\"pull\", \"resolve\"]\nca = %q\nclient = %q\n",
 		filepath.Join(dir, "pki", "ca.crt"), filepath.Join(root, clientPEM))
+	if !uplink {
+		out.WriteString("\n[host]\n") // containerd 1.6 refuses a file without this table
+	}
 	return []byte(out.String())
 }
 

@@ -39,6 +39,12 @@ func (l *Lab) Down(ctx context.Context, name, dataDir string) error {
 	lock, err := LockData(dir)
 	var held *HeldError
 	if errors.As(err, &held) && runs(held.PID, dir) {
+		if s.Nodes > 0 { // first: their connections would hold the server up
+			l.Progress("stopping the nodes")
+			if err := stopNodes(name); err != nil {
+				return err
+			}
+		}
 		l.Progress("stopping the control plane")
 		lock, err = takeOver(held.PID, dir)
 	}
@@ -57,6 +63,22 @@ func (l *Lab) Down(ctx context.Context, name, dataDir string) error {
 	}
 	l.Progress("removing the data")
 	return erase(dir)
+}
+
+// stopNodes ends all that runs on the nodes of a cluster.
+func stopNodes(cluster string) error {
+	members, err := namespaces(cluster)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if _, ok := nodeIndex(m); ok {
+			if err := killOccupants(cluster, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // erase removes a data directory: cluster.json after all else, so that an interrupted down can be

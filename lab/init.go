@@ -206,6 +206,7 @@ func (b *box) run(ctx context.Context) error {
 				return err
 			}
 			tell(b.cfg.Report, strings.TrimSpace(Ready))
+			forgetProgram()
 		case err := <-b.may:
 			if err != nil {
 				return err

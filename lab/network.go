@@ -258,16 +258,23 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// addressesIn returns the global addresses that a namespace has, as the kernel lists them.
+// addressesIn returns the addresses that a member has on the lab's network.
 func addressesIn(namespace string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	err := within(namespace, func() error {
-		list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		link, err := netlink.LinkByName(memberLink)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil // not joined, or not any more
+		}
+		if err != nil {
+			return err
+		}
+		list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return fmt.Errorf("list the addresses in %s: %w", namespace, err)
 		}
 		for _, a := range list {
-			if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == int(netlink.SCOPE_UNIVERSE) && !ip.Unmap().IsLoopback() {
+			if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Scope == int(netlink.SCOPE_UNIVERSE) {
 				out = append(out, ip.Unmap())
 			}
 		}

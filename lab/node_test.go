@@ -60,7 +60,9 @@ func fakeNode(args []string) {
 	must(pause.Ensure(context.Background(), *values["cri-socket"]))
 	token, err := os.ReadFile(*values["token-file"])
 	must(err)
-	must(os.WriteFile(filepath.Join(*values["root-dir"], "joined"), []byte(fmt.Sprint(*values["node-ip"], " ", string(token))), 0o600))
+	mark := filepath.Join(*values["root-dir"], "joined")
+	must(os.WriteFile(mark+".new", []byte(fmt.Sprint(*values["node-ip"], " ", string(token))), 0o600))
+	must(os.Rename(mark+".new", mark))
 	signalled()
 	os.Exit(0)
 }
@@ -224,7 +226,7 @@ func inBox(t *testing.T, box int, program string) int {
 	}
 	for _, thread := range threads {
 		data, _ := os.ReadFile(thread)
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			var pid int
 			_, _ = fmt.Sscan(field, &pid)
 			if argv := cmdline(pid); len(argv) > 1 && (filepath.Base(argv[0]) == program || argv[1] == program) {

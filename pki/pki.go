@@ -3,6 +3,7 @@ package pki
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -43,6 +44,10 @@ var everyCluster = []string{
 	"localhost", "127.0.0.1", "::1",
 }
 
+// NodeClientName is the user as which the API server calls the agents of nodes: their logs, exec
+// and the like. It has no group: its rights are those of role system:kubelet-api-admin.
+const NodeClientName = "kube-apiserver-kubelet-client"
+
 // Bundle is the key material of one cluster.
 type Bundle struct {
 	config         Config
@@ -50,8 +55,9 @@ type Bundle struct {
 	serviceAccount *ecdsa.PrivateKey
 	serving        *Serving
 
-	mu                 sync.Mutex
-	servingLeaf, admin *leaf
+	mu                         sync.Mutex
+	servingLeaf, admin, agents *leaf
+	agentClient                *tls.Certificate // of agents
 }
 
 // Ensure reads what is in dir and makes what is missing. It renews the certificates of which
@@ -91,6 +97,10 @@ func Ensure(dir string, config Config) (*Bundle, error) {
 		file: filepath.Join(dir, "admin"), usage: x509.ExtKeyUsageClientAuth,
 		subject: pkix.Name{CommonName: "kubernetes-admin", Organization: []string{"system:masters"}},
 	}
+	b.agents = &leaf{
+		file: filepath.Join(dir, "apiserver-kubelet-client"), usage: x509.ExtKeyUsageClientAuth,
+		subject: pkix.Name{CommonName: NodeClientName},
+	}
 	return b, b.renew()
 }
 
@@ -108,6 +118,14 @@ func (b *Bundle) Admin() (Pair, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.admin.pair()
+}
+
+// NodeClient is the certificate that the API server shows to the agents of nodes, always the current
+// one. It fits GetClientCertificate of [tls.Config].
+func (b *Bundle) NodeClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.agentClient, nil
 }
 
 // Run renews the certificates, in the files, in [Bundle.Serving] and in the kubeconfig, when a
@@ -137,18 +155,20 @@ func (b *Bundle) Run(ctx context.Context) error {
 func (b *Bundle) due() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	serving, admin := due(b.servingLeaf.certificate, b.authority), due(b.admin.certificate, b.authority)
-	if admin.Before(serving) {
-		return admin
+	first := due(b.servingLeaf.certificate, b.authority)
+	for _, l := range []*leaf{b.admin, b.agents} {
+		if next := due(l.certificate, b.authority); next.Before(first) {
+			first = next
+		}
 	}
-	return serving
+	return first
 }
 
 // renew brings files, the serving certificate and the kubeconfig up to date.
 func (b *Bundle) renew() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, l := range []*leaf{b.servingLeaf, b.admin} {
+	for _, l := range []*leaf{b.servingLeaf, b.admin, b.agents} {
 		if err := l.ensure(b.authority, b.config.Clock.Now()); err != nil {
 			return err
 		}
@@ -160,12 +180,28 @@ func (b *Bundle) renew() error {
 	if err := b.serving.set(serving); err != nil {
 		return err
 	}
+	if err := b.setNodeClient(); err != nil {
+		return err
+	}
 	admin, err := b.admin.pair()
 	if err != nil || b.config.Kubeconfig == nil {
 		return err
 	}
 	k := b.config.Kubeconfig
 	return WriteKubeconfig(k.Path, Kubeconfig(k.Cluster, k.Server, b.CA(), admin))
+}
+
+func (b *Bundle) setNodeClient() error {
+	pair, err := b.agents.pair()
+	if err != nil {
+		return fmt.Errorf("pki: %w", err)
+	}
+	parsed, err := tls.X509KeyPair(pair.Certificate, pair.Key)
+	if err != nil {
+		return fmt.Errorf("pki: client certificate for nodes: %w", err)
+	}
+	b.agentClient = &parsed
+	return nil
 }
 
 // splitSANs sorts names and addresses apart and drops repetitions.

@@ -72,7 +72,7 @@ func TestEnsureMakes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "pki")
 	b := ensure(t, dir, at(0, "10.96.0.1", "fd00:10:96::1", "api.example", "::ffff:192.0.2.1", "localhost"))
 
-	want := []string{"admin.crt", "admin.key", "apiserver.crt", "apiserver.key", "ca.crt", "ca.key", "service-account.key"}
+	want := []string{"admin.crt", "admin.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key", "apiserver.crt", "apiserver.key", "ca.crt", "ca.key", "service-account.key"}
 	if got := changed(nil, snapshot(t, dir)); !slices.Equal(got, want) {
 		t.Errorf("files %q, want %q", got, want)
 	}
@@ -114,6 +114,13 @@ func TestEnsureMakes(t *testing.T) {
 	if got := c.Subject.String(); got != "CN=kubernetes-admin,O=system:masters" {
 		t.Errorf("admin is %s", got)
 	}
+	client, err := b.NodeClient(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := client.Leaf.Subject.String(); got != "CN=kube-apiserver-kubelet-client" {
+		t.Errorf("the client of nodes is %s", got)
+	}
 	if life := c.NotAfter.Sub(start); life != 365*day {
 		t.Errorf("admin lives %v", life)
 	}
@@ -127,16 +134,19 @@ func TestEnsureAgain(t *testing.T) {
 	}{
 		"the next day":          {again: at(day, "a.example"), want: nil},
 		"other order and twice": {again: at(day, "a.example", "a.example", "127.0.0.1"), want: nil},
-		"a third of life left":  {again: at(245*day, "a.example"), want: []string{"admin.crt", "apiserver.crt"}},
+		"a third of life left":  {again: at(245*day, "a.example"), want: []string{"admin.crt", "apiserver-kubelet-client.crt", "apiserver.crt"}},
 		"a little more":         {again: at(243*day, "a.example"), want: nil},
-		"expired":               {again: at(400*day, "a.example"), want: []string{"admin.crt", "apiserver.crt"}},
+		"expired":               {again: at(400*day, "a.example"), want: []string{"admin.crt", "apiserver-kubelet-client.crt", "apiserver.crt"}},
 		"another name":          {again: at(day, "b.example"), want: []string{"apiserver.crt"}},
 		"a name less":           {again: at(day), want: []string{"apiserver.crt"}},
 		"certificate missing":   {damage: remove("admin.crt"), again: at(day, "a.example"), want: []string{"admin.crt"}},
 		"key missing":           {damage: remove("apiserver.key"), again: at(day, "a.example"), want: []string{"apiserver.crt", "apiserver.key"}},
 		"killed before ca.crt": {
-			damage: remove("ca.crt", "admin.crt", "admin.key", "apiserver.crt", "apiserver.key", "service-account.key"), again: at(day, "a.example"),
-			want: []string{"admin.crt", "admin.key", "apiserver.crt", "apiserver.key", "ca.crt", "service-account.key"},
+			damage: remove("ca.crt", "admin.crt", "admin.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key", "apiserver.crt", "apiserver.key", "service-account.key"), again: at(day, "a.example"),
+			want: []string{
+				"admin.crt", "admin.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key",
+				"apiserver.crt", "apiserver.key", "ca.crt", "service-account.key",
+			},
 		},
 		"token key missing": {damage: remove("service-account.key"), again: at(day, "a.example"), want: []string{"service-account.key"}},
 	}

@@ -119,8 +119,10 @@ func (s *story) must(_ any, err error) {
 	}
 }
 
+// addNode waits until the scheduler knows the node: its informers are not in step with each other.
 func (s *story) addNode(text string) {
 	s.must(s.client.CoreV1().Nodes().Create(s.t.Context(), nodeFrom(s.t, text), metav1.CreateOptions{}))
+	synctest.Wait()
 }
 
 func (s *story) updateNode(text string) {

@@ -3,13 +3,11 @@ package kinds
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -41,42 +39,6 @@ func ValidateNamespace(n, _ *corev1.Namespace) (errs field.ErrorList) {
 			errs = append(errs, field.Invalid(path, name,
 				"name is neither a standard finalizer name nor is it fully qualified"))
 		}
-	}
-	return errs
-}
-
-// ValidateNode checks the Pod ranges, one per family at most, which never change once set (D1.6),
-// and that no address is listed twice (D2.5).
-func ValidateNode(n, old *corev1.Node) (errs field.ErrorList) {
-	path := field.NewPath("spec", "podCIDRs")
-	families := map[bool]int{}
-	for i, cidr := range n.Spec.PodCIDRs {
-		bad := utilvalidation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, nil)
-		if p, err := netip.ParsePrefix(cidr); len(bad) == 0 && err == nil {
-			families[p.Addr().Is4()]++
-		}
-		errs = append(errs, bad...)
-	}
-	if families[true] > 1 || families[false] > 1 {
-		errs = append(errs, field.Invalid(path, n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family"))
-	}
-	if old != nil && len(old.Spec.PodCIDRs) > 0 {
-		errs = append(errs, forbidChange(n.Spec.PodCIDRs, old.Spec.PodCIDRs, path,
-			`node updates may not change podCIDR except from "" to valid`)...)
-	}
-	seen := map[corev1.NodeAddress]bool{}
-	for i, a := range n.Status.Addresses {
-		if seen[a] {
-			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), a))
-		}
-		seen[a] = true
-	}
-	for i, t := range n.Spec.Taints {
-		at := field.NewPath("spec", "taints").Index(i)
-		errs = append(errs, faults(at.Child("key"), t.Key, content.IsLabelKey(t.Key))...)
-		errs = append(errs, faults(at.Child("value"), t.Value, content.IsLabelValue(t.Value))...)
-		errs = append(errs, required(t.Effect, at.Child("effect"),
-			corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)...)
 	}
 	return errs
 }

@@ -80,7 +80,7 @@ func jobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 		}
 	}
 	at := path.Child("template", "spec")
-	errs = append(errs, podSpec(&s.Template.Spec, at)...)
+	errs = append(errs, templateSpec(&s.Template.Spec, at)...)
 	switch s.Template.Spec.RestartPolicy {
 	case corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever:
 	case corev1.RestartPolicyAlways:

@@ -2,13 +2,14 @@ package kinds
 
 import (
 	"context"
-	"net/netip"
+	"fmt"
+	"math"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/diff"
-	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -67,87 +68,97 @@ func positive(list corev1.ResourceList, name corev1.ResourceName) (q resource.Qu
 	return q
 }
 
-// podUpdates names what an update may change (C5.5).
-const podUpdates = "pod updates may not change fields other than " +
-	"`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`," +
-	"`spec.tolerations` (only additions to existing tolerations)," +
-	"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-
-// ValidatePod checks containers and host aliases, and on update that little changes (C5.5).
+// ValidatePod checks a Pod, and on update that little changes (C5.5).
 func ValidatePod(p, old *corev1.Pod) field.ErrorList {
-	errs := podSpec(&p.Spec, field.NewPath("spec"))
-	if old != nil {
-		errs = append(errs, podUpdate(&p.Spec, &old.Spec)...)
-	}
-	return errs
-}
-
-// podUpdate compares with every field that may change set back to its old value.
-func podUpdate(s, old *corev1.PodSpec) field.ErrorList {
 	path := field.NewPath("spec")
-	if len(s.Containers) != len(old.Containers) {
-		return field.ErrorList{field.Forbidden(path.Child("containers"), "pod updates may not add or remove containers")}
+	errs := podSpec(&p.Spec, path)
+	for i, c := range p.Spec.Containers {
+		errs = append(errs, trimmed(c.Image, path.Child("containers").Index(i).Child("image"))...)
 	}
-	if len(s.InitContainers) != len(old.InitContainers) {
-		return field.ErrorList{field.Forbidden(path.Child("initContainers"), "pod updates may not add or remove containers")}
+	for i, c := range p.Spec.InitContainers {
+		errs = append(errs, trimmed(c.Image, path.Child("initContainers").Index(i).Child("image"))...)
 	}
-	back := s.DeepCopy()
-	for i := range back.Containers {
-		back.Containers[i].Image = old.Containers[i].Image
+	if old != nil {
+		return append(errs, podUpdate(&p.Spec, &old.Spec)...)
 	}
-	for i := range back.InitContainers {
-		back.InitContainers[i].Image = old.InitContainers[i].Image
+	if len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("ephemeralContainers"), "cannot be set on create"))
 	}
-	back.ActiveDeadlineSeconds = old.ActiveDeadlineSeconds
-	if g, was := s.TerminationGracePeriodSeconds, old.TerminationGracePeriodSeconds; g != nil && *g == 1 && was != nil && *was < 0 {
-		back.TerminationGracePeriodSeconds = was
-	}
-	errs := tolerationsAdded(s.Tolerations, old.Tolerations, path.Child("tolerations"))
-	back.Tolerations = old.Tolerations
-	if len(s.SchedulingGates) <= len(old.SchedulingGates) { // gates may be removed, never added
-		back.SchedulingGates = old.SchedulingGates
-		if len(old.SchedulingGates) > 0 { // and placement may be narrowed meanwhile
-			back.NodeSelector, back.Affinity = old.NodeSelector, old.Affinity
-		}
-	}
-	if !equality.Semantic.DeepEqual(back, old) {
-		errs = append(errs, field.Forbidden(path, podUpdates+"\n"+diff.Diff(old, back)))
+	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
 	return errs
 }
 
-func tolerationsAdded(tolerations, old []corev1.Toleration, path *field.Path) field.ErrorList {
-	for _, was := range old {
-		kept := false
-		for _, t := range tolerations {
-			was.TolerationSeconds = t.TolerationSeconds // the time may change
-			kept = kept || equality.Semantic.DeepEqual(was, t)
-		}
-		if !kept {
-			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
-		}
+// trimmed is for Pods alone: a template may have spaces that something else removes.
+func trimmed(image string, path *field.Path) field.ErrorList {
+	if image != strings.TrimSpace(image) {
+		return field.ErrorList{field.Invalid(path, image, "must not have leading or trailing whitespace")}
 	}
 	return nil
 }
 
-// podSpec checks what a Pod cannot do without.
+// ValidatePodTemplate checks the Pod in a PodTemplate.
+func ValidatePodTemplate(t, _ *corev1.PodTemplate) field.ErrorList {
+	return templateSpec(&t.Template.Spec, field.NewPath("template", "spec"))
+}
+
+// templateSpec checks the Pods that a template makes.
+func templateSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	errs := podSpec(s, path)
+	if len(s.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("ephemeralContainers"), "ephemeral containers not allowed in pod template"))
+	}
+	return errs
+}
+
+// podSpec checks a Pod's spec, also within a template, in the order in which upstream does.
 func podSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
-	if len(s.Containers) == 0 {
-		errs = append(errs, field.Required(path.Child("containers"), ""))
-	}
-	names := sets.New[string]()
-	for i := range s.Containers {
-		errs = append(errs, podContainer(&s.Containers[i], names, path.Child("containers").Index(i))...)
-	}
-	for i := range s.InitContainers {
-		errs = append(errs, podContainer(&s.InitContainers[i], names, path.Child("initContainers").Index(i))...)
-	}
+	errs = append(errs, podVolumes(s.Volumes, path.Child("volumes"))...)
+	errs = append(errs, podContainers(s, path)...)
 	errs = append(errs, required(s.RestartPolicy, path.Child("restartPolicy"),
 		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, required(s.DNSPolicy, path.Child("dnsPolicy"),
 		corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
-	for i, alias := range s.HostAliases { // C5.1, C5.2
-		at := path.Child("hostAliases").Index(i)
+	errs = append(errs, metav1validation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, podHost(s, path)...)
+	errs = append(errs, podSecurity(s, path.Child("securityContext"))...)
+	errs = append(errs, podAffinity(s.Affinity, path.Child("affinity"))...)
+	errs = append(errs, podDNS(s, path.Child("dnsConfig"))...)
+	errs = append(errs, podGates(s, path)...)
+	errs = append(errs, podSpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	for _, n := range []struct{ value, path string }{
+		{s.ServiceAccountName, "serviceAccountName"}, {s.NodeName, "nodeName"},
+	} {
+		if n.value != "" {
+			errs = append(errs, dnsSubdomain(n.value, path.Child(n.path))...)
+		}
+	}
+	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
+		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, utilvalidation.InclusiveRangeError(1, math.MaxInt32)))
+	}
+	errs = append(errs, podNames(s, path)...)
+	errs = append(errs, podTolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, hostAliases(s.HostAliases, path.Child("hostAliases"))...)
+	if s.PriorityClassName != "" {
+		errs = append(errs, dnsSubdomain(s.PriorityClassName, path.Child("priorityClassName"))...)
+	}
+	if s.RuntimeClassName != nil {
+		errs = append(errs, dnsSubdomain(*s.RuntimeClassName, path.Child("runtimeClassName"))...)
+	}
+	if s.PreemptionPolicy != nil {
+		errs = append(errs, required(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+	}
+	if s.OS != nil {
+		errs = append(errs, required(s.OS.Name, path.Child("os", "name"), corev1.Linux, corev1.Windows)...)
+	}
+	return append(errs, amounts(s.Overhead, path.Child("overhead"))...)
+}
+
+// hostAliases: C5.1, C5.2.
+func hostAliases(aliases []corev1.HostAlias, path *field.Path) (errs field.ErrorList) {
+	for i, alias := range aliases {
+		at := path.Index(i)
 		errs = append(errs, utilvalidation.IsValidIPForLegacyField(at.Child("ip"), alias.IP, true, nil)...)
 		for j, name := range alias.Hostnames {
 			errs = append(errs, dnsSubdomain(name, at.Child("hostnames").Index(j))...)
@@ -156,75 +167,115 @@ func podSpec(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-func podContainer(c *corev1.Container, names sets.Set[string], path *field.Path) (errs field.ErrorList) {
-	switch {
-	case c.Name == "":
-		errs = append(errs, field.Required(path.Child("name"), ""))
-	case names.Has(c.Name):
-		errs = append(errs, field.Duplicate(path.Child("name"), c.Name))
-	default:
-		errs = append(errs, dnsLabel(c.Name, path.Child("name"))...)
-	}
-	names.Insert(c.Name)
-	if c.Image == "" {
-		errs = append(errs, field.Required(path.Child("image"), ""))
-	}
-	for i, p := range c.Ports {
-		at := path.Child("ports").Index(i)
-		if p.ContainerPort == 0 {
-			errs = append(errs, field.Required(at.Child("containerPort"), ""))
-		} else {
-			errs = append(errs, portNumber(p.ContainerPort, at.Child("containerPort"))...)
+// podNames checks what the Pod is called inside (C3.3, C3.4).
+func podNames(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	for _, n := range []struct{ value, path string }{{s.Hostname, "hostname"}, {s.Subdomain, "subdomain"}} {
+		if n.value != "" {
+			errs = append(errs, dnsLabel(n.value, path.Child(n.path))...)
 		}
-		errs = append(errs, required(p.Protocol, at.Child("protocol"), corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)...)
+	}
+	if s.HostnameOverride == nil {
+		return errs
+	}
+	name, at := *s.HostnameOverride, path.Child("hostnameOverride")
+	errs = append(errs, dnsSubdomain(name, at)...)
+	if len(name) > 64 {
+		errs = append(errs, field.TooLong(at, name, 64))
+	}
+	if s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN {
+		errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
+	}
+	if s.HostNetwork {
+		errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
 	}
 	return errs
 }
 
-func portNumber(port int32, path *field.Path) field.ErrorList {
-	return faults(path, port, utilvalidation.IsValidPortNum(int(port)))
-}
-
-// ValidatePodTemplate checks the Pod in a PodTemplate.
-func ValidatePodTemplate(t, _ *corev1.PodTemplate) field.ErrorList {
-	return podSpec(&t.Template.Spec, field.NewPath("template", "spec"))
-}
-
-// ValidatePodStatus checks the addresses that the node agent reports, one per family at most
-// (D3.1, D3.2). Addresses the old status held already are tolerated.
-func ValidatePodStatus(p, old *corev1.Pod) field.ErrorList {
-	var ips, known []string
-	for _, ip := range p.Status.PodIPs {
-		ips = append(ips, ip.IP)
-	}
-	for _, ip := range old.Status.PodIPs {
-		known = append(known, ip.IP)
-	}
-	errs := onePerFamily(ips, known, field.NewPath("status", "podIPs"))
-	ips, known = nil, nil
-	for _, ip := range p.Status.HostIPs {
-		ips = append(ips, ip.IP)
-	}
-	for _, ip := range old.Status.HostIPs {
-		known = append(known, ip.IP)
-	}
-	path := field.NewPath("status", "hostIPs")
-	if len(ips) > 0 && ips[0] != p.Status.HostIP {
-		errs = append(errs, field.Invalid(path.Index(0).Child("ip"), ips[0], "must be equal to `hostIP`"))
-	}
-	return append(errs, onePerFamily(ips, known, path)...)
-}
-
-func onePerFamily(ips, known []string, path *field.Path) (errs field.ErrorList) {
-	families := map[bool]int{}
-	for i, text := range ips {
-		errs = append(errs, utilvalidation.IsValidIPForLegacyField(path.Index(i), text, true, known)...)
-		if ip, err := netip.ParseAddr(text); err == nil {
-			families[ip.Is4()]++
+// podHost checks what a Pod shares with its node: a port on the node's network is the same inside
+// and outside, and namespaces of the node exclude a user namespace of the Pod's own.
+func podHost(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	for i := range s.Containers {
+		for j, p := range s.Containers[i].Ports {
+			if s.HostNetwork && p.HostPort != p.ContainerPort {
+				errs = append(errs, field.Invalid(path.Child("containers").Index(i).Child("ports").Index(j).Child("containerPort"),
+					p.ContainerPort, "must match `hostPort` when `hostNetwork` is true"))
+			}
 		}
 	}
-	if families[true] > 1 || families[false] > 1 {
-		errs = append(errs, field.Invalid(path, ips, "may specify no more than one IP for each IP family"))
+	if s.HostUsers != nil && !*s.HostUsers {
+		for _, n := range []struct {
+			on   bool
+			path string
+		}{{s.HostNetwork, "hostNetwork"}, {s.HostPID, "hostPID"}, {s.HostIPC, "hostIPC"}} {
+			if n.on {
+				errs = append(errs, field.Forbidden(path.Child(n.path), "when `hostUsers` is false"))
+			}
+		}
+	}
+	return errs
+}
+
+// The limits of a resolv.conf.
+const (
+	maxNameservers = 3
+	maxSearches    = 32
+	maxSearchChars = 2048
+)
+
+func podDNS(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	c := s.DNSConfig
+	if s.DNSPolicy == corev1.DNSNone {
+		switch {
+		case c == nil:
+			return field.ErrorList{field.Required(path, "must provide `dnsConfig` when `dnsPolicy` is None")}
+		case len(c.Nameservers) == 0:
+			return field.ErrorList{field.Required(path.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None")}
+		}
+	}
+	if c == nil {
+		return nil
+	}
+	at := path.Child("nameservers")
+	if len(c.Nameservers) > maxNameservers {
+		errs = append(errs, field.Invalid(at, c.Nameservers, fmt.Sprintf("must not have more than %d nameservers", maxNameservers)))
+	}
+	for i, ip := range c.Nameservers {
+		errs = append(errs, utilvalidation.IsValidIPForLegacyField(at.Index(i), ip, true, nil)...)
+	}
+	at = path.Child("searches")
+	if len(c.Searches) > maxSearches {
+		errs = append(errs, field.Invalid(at, c.Searches, fmt.Sprintf("must not have more than %d search paths", maxSearches)))
+	}
+	if len(strings.Join(c.Searches, " ")) > maxSearchChars {
+		errs = append(errs, field.Invalid(at, c.Searches,
+			fmt.Sprintf("must not have more than %d characters (including spaces) in the search list", maxSearchChars)))
+	}
+	for i, search := range c.Searches {
+		if search != "." {
+			search = strings.TrimSuffix(search, ".")
+			errs = append(errs, faults(at.Index(i), search, utilvalidation.IsDNS1123SubdomainWithUnderscore(search))...)
+		}
+	}
+	for i, o := range c.Options {
+		if o.Name == "" {
+			errs = append(errs, field.Required(path.Child("options").Index(i), "must not be empty"))
+		}
+	}
+	return errs
+}
+
+func podGates(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	for i, g := range s.ReadinessGates {
+		errs = append(errs, faults(path.Child("readinessGates").Index(i).Child("conditionType"), g.ConditionType, content.IsLabelKey(string(g.ConditionType)))...)
+	}
+	seen := map[string]bool{}
+	for i, g := range s.SchedulingGates {
+		at := path.Child("schedulingGates").Index(i)
+		errs = append(errs, faults(at.Child("name"), g.Name, content.IsLabelKey(g.Name))...)
+		if seen[g.Name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), g.Name))
+		}
+		seen[g.Name] = true
 	}
 	return errs
 }

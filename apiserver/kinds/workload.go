@@ -153,7 +153,7 @@ func template(selector labels.Selector, t *corev1.PodTemplateSpec, path *field.P
 		errs = append(errs, field.Invalid(path.Child("metadata", "labels"), t.Labels,
 			"`selector` does not match template `labels`"))
 	}
-	errs = append(errs, podSpec(&t.Spec, path.Child("spec"))...)
+	errs = append(errs, templateSpec(&t.Spec, path.Child("spec"))...)
 	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, oneOf(t.Spec.RestartPolicy, path.Child("spec", "restartPolicy"), corev1.RestartPolicyAlways)...)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	content "github.com/containerd/containerd/api/services/content/v1"
@@ -42,23 +43,44 @@ func Ensure(ctx context.Context, socket string) error {
 		return fmt.Errorf("load image %s into containerd: %w", name, err)
 	}
 	// CRI learns of it by an event of containerd's, a moment later, and says so to nobody.
+	if err := until(ctx, func() (bool, error) { return has(ctx, conn, name) }); err != nil {
+		return fmt.Errorf("load image %s into containerd: %w", name, err)
+	}
+	return nil
+}
+
+// until asks again and again; it is for what takes a few milliseconds and tells nobody when.
+func until(ctx context.Context, ask func() (bool, error)) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for !there && err == nil {
+	for {
+		if ok, err := ask(); ok || err != nil {
+			return err
+		}
 		select {
 		case <-tick.C:
-			there, err = has(ctx, conn, name)
 		case <-ctx.Done():
-			err = fmt.Errorf("load image %s into containerd: %w", name, ctx.Err())
+			return ctx.Err()
 		}
 	}
-	return err
+}
+
+// starting tells whether containerd serves already, but CRI in it is still looking at what there is.
+func starting(err error) bool {
+	return status.Code(err) == codes.Unavailable || strings.Contains(status.Convert(err).Message(), "server is not initialized yet")
 }
 
 // wanted returns the name of the image that the runtime begins Pods with, "" if it does not say.
 func wanted(ctx context.Context, conn *grpc.ClientConn) (string, error) {
 	client := cri.NewRuntimeServiceClient(conn)
-	answer, err := client.Status(ctx, &cri.StatusRequest{Verbose: true}, grpc.WaitForReady(true))
+	var answer *cri.StatusResponse
+	err := until(ctx, func() (ok bool, err error) {
+		answer, err = client.Status(ctx, &cri.StatusRequest{Verbose: true}, grpc.WaitForReady(true))
+		if starting(err) {
+			return false, nil
+		}
+		return true, err
+	})
 	if err != nil {
 		return "", fmt.Errorf("ask the runtime for its configuration: %w", err)
 	}

@@ -51,7 +51,8 @@ type Config struct {
 	MaxPods int
 	Labels  map[string]string
 	Taints  []corev1.Taint
-	// Changed, if not nil, is called with the node's addresses whenever they change. It must not block.
+	// Changed, if not nil, is called with the node's addresses whenever others have been written into
+	// the Node. It must not block.
 	Changed func([]netip.Addr)
 	// Clock is the system's if nil, Read and Watch are hostnet's.
 	Clock clock.Clock
@@ -68,7 +69,8 @@ type Status struct {
 	addresses []netip.Addr
 	node      *corev1.Node // newest that we have seen; nil: not registered
 
-	reported time.Time // last successful write; only Run touches it
+	reported time.Time    // last successful write; only Run touches it
+	told     []netip.Addr // by Config.Changed; only Run touches it
 }
 
 // New registers with the informer. It does not look at anything yet.
@@ -170,6 +172,7 @@ func (s *Status) Run(ctx context.Context) error {
 		ready, err := s.report(ctx)
 		if err == nil {
 			lease()
+			s.tell()
 		} else if ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Node not reported, trying again")
 		}
@@ -213,10 +216,17 @@ func (s *Status) look(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
 	s.addresses = now
 	s.mu.Unlock()
-	if s.config.Changed != nil {
-		s.config.Changed(slices.Clone(now))
-	}
 	return true, nil
+}
+
+// tell passes addresses on that have become the Node's.
+func (s *Status) tell() {
+	now := s.HostIPs()
+	if s.config.Changed == nil || slices.Equal(s.told, now) {
+		return
+	}
+	s.told = now
+	s.config.Changed(slices.Clone(now))
 }
 
 func internalIPs(n *corev1.Node) []netip.Addr {

@@ -265,11 +265,7 @@ func TestRun(t *testing.T) {
 	if got := s.HostIPs(); got[0].String() != "fd00:172:30::3" || len(got) != 2 {
 		t.Errorf("host addresses %v", got)
 	}
-	mu.Lock()
-	if len(told) != 3 {
-		t.Errorf("told of %v", told)
-	}
-	mu.Unlock()
+	eventually(t, "told three times", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == 3 })
 
 	if err := client.CoreV1().Nodes().Delete(ctx, "worker0", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)

@@ -48,31 +48,6 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	s.handOver(w, r, answer.GetUrl(), err)
 }
 
-// portForward serves /portForward/NAMESPACE/POD[/UID]. The runtime connects to the Pod's own
-// loopback address, in the family that somebody listens in.
-func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
-	pod, ok := s.pod(w, r)
-	if !ok {
-		return
-	}
-	var ports []int32
-	for _, text := range r.URL.Query()["port"] {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || n == 0 {
-			http.Error(w, fmt.Sprintf("invalid port %q", text), http.StatusBadRequest)
-			return
-		}
-		ports = append(ports, int32(n))
-	}
-	sandbox, ok := s.config.Pods.Sandbox(pod.UID)
-	if !ok {
-		http.Error(w, fmt.Sprintf("pod not found (%q)", pod.Name+"_"+pod.Namespace), http.StatusNotFound)
-		return
-	}
-	answer, err := s.config.Runtime.PortForward(r.Context(), &cri.PortForwardRequest{PodSandboxId: sandbox, Port: ports})
-	s.handOver(w, r, answer.GetUrl(), err)
-}
-
 // handOver copies the upgraded connection to the address that the runtime has named.
 func (s *Server) handOver(w http.ResponseWriter, r *http.Request, address string, err error) {
 	if err != nil {

@@ -7,6 +7,6 @@
 // create for anything that acts in a container, whatever the HTTP method.
 //
 // The runtime's streaming server has neither TLS nor names, but addresses that work once and for a
-// minute only. Here TLS ends, and the upgraded connection (SPDY) is copied through. WebSockets are
-// the API server's to translate.
+// minute only. Here TLS ends, and the upgraded connection (SPDY) is copied through; forwarded ports
+// end here, too. WebSockets are the API server's to translate.
 package streams

@@ -29,12 +29,13 @@ type Pods interface {
 	Sandbox(pod types.UID) (id string, ok bool)
 }
 
-// Runtime is the part of CRI's runtime service that streams need.
+// Runtime is what streams need of the runtime: a part of CRI's runtime service, and the path of a
+// sandbox's network namespace, "" if that is the node's.
 type Runtime interface {
 	ContainerStatus(ctx context.Context, id string, verbose bool) (*cri.ContainerStatusResponse, error)
 	Exec(context.Context, *cri.ExecRequest) (*cri.ExecResponse, error)
 	Attach(context.Context, *cri.AttachRequest) (*cri.AttachResponse, error)
-	PortForward(context.Context, *cri.PortForwardRequest) (*cri.PortForwardResponse, error)
+	NetworkNamespace(ctx context.Context, sandbox string) (path string, err error)
 }
 
 // Config is what the server needs.

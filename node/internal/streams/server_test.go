@@ -142,10 +142,7 @@ func (n *fakeNode) Attach(_ context.Context, r *cri.AttachRequest) (*cri.AttachR
 	return &cri.AttachResponse{Url: url}, err
 }
 
-func (n *fakeNode) PortForward(_ context.Context, r *cri.PortForwardRequest) (*cri.PortForwardResponse, error) {
-	url, err := n.ask("forward %s %v", r.PodSandboxId, r.Port)
-	return &cri.PortForwardResponse{Url: url}, err
-}
+func (n *fakeNode) NetworkNamespace(context.Context, string) (string, error) { return "", nil }
 
 // reviews is an API server: whoever has the token "good" is "friend", who may what he may; "nobody" may nothing.
 func reviews(w http.ResponseWriter, r *http.Request) {
@@ -385,9 +382,7 @@ func TestActions(t *testing.T) {
 		{path: "/exec/default/web/main?command=sh&stdin=true&stdout=true", asked: `exec c1 ["sh"] tty=false in=true out=true err=false`, want: "101"},
 		{path: "/attach/default/web/main?input=1&output=1&error=1&tty=1", asked: `attach c1 tty=false in=true out=true err=true`, want: "101"},
 		{path: "/attach/default/web/term?output=1&error=1", asked: `attach c2 tty=true in=false out=true err=false`, want: "101"},
-		{path: "/portForward/default/web", asked: `forward sandbox []`, want: "101"},
-		{path: "/portForward/default/web?port=80", asked: `forward sandbox [80]`, want: "101"},
-		{path: "/portForward/default/web?port=0", want: `400 invalid port "0"`},
+		{path: "/portForward/default/none", want: "404 pod does not exist"},
 		{path: "/exec/default/web/main?command=sh", want: "400 you must specify at least 1 of stdin, stdout, stderr"},
 		{path: "/exec/default/web/late?command=sh&output=1", want: `404 container not found ("late")`},
 		{path: "/exec/default/none/main?command=sh&output=1", want: `404 pod does not exist`},

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"net/netip"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+)
+
+// Config says what an agent is to be.
+type Config struct {
+	// Name of the node.
+	Name string
+	// Server is the URL of the API, CAFile the certificate of its authority.
+	Server, CAFile string
+	// Token to join with, "id.secret"; not needed by a node that has joined.
+	Token string
+	// RootDir is where all of the agent's state is: kubelet/, pki/, cni/.
+	RootDir string
+	// CRISocket is the path of the runtime's socket.
+	CRISocket string
+	// NodeIPs in the order of the families; empty: they are found.
+	NodeIPs []netip.Addr
+	// ClusterDNS are the addresses of the cluster's name servers, ClusterDomain what it is called.
+	ClusterDNS    []netip.Addr
+	ClusterDomain string
+	// CgroupParent of all Pods, such as "/duet/NAME/NODE".
+	CgroupParent string
+	// CNIBinDirs and CNIConfDir are those that the runtime looks into.
+	CNIBinDirs []string
+	CNIConfDir string
+	// Port of the node's own API; 0 is 10250.
+	Port int
+	// MaxPods is how many Pods the node takes; 0 is 110.
+	MaxPods int
+	// Taints and Labels the node registers with.
+	Taints []corev1.Taint
+	Labels map[string]string
+	// Clock of everything; nil is the real one.
+	Clock clock.WithTicker
+}
+
+// kubelet is where Pods lie, as package volumes describes it, and their logs.
+func (c *Config) kubelet() string { return filepath.Join(c.RootDir, "kubelet") }
+
+func (c *Config) withDefaults() Config {
+	d := *c
+	if d.ClusterDomain == "" {
+		d.ClusterDomain = "cluster.local"
+	}
+	if d.Port == 0 {
+		d.Port = 10250
+	}
+	if d.MaxPods == 0 {
+		d.MaxPods = 110
+	}
+	if d.Clock == nil {
+		d.Clock = clock.RealClock{}
+	}
+	return d
+}

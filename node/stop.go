@@ -1,0 +1,152 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/node/internal/podstate"
+)
+
+// How an instance that received SIGKILL is looked at: the kernel's reason, if it was memory, comes
+// by another way than the exit itself.
+const (
+	killed     = 137
+	oomPatient = time.Second
+	oomLook    = 20 * time.Millisecond
+)
+
+// leastGrace is what is left for a container's end after its preStop hook.
+const leastGrace = 2 * time.Second
+
+// stopContainer ends the current instance of a container. A stop under way is replaced: the new one
+// is more urgent.
+func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
+	pod, c, r := w.seen(), spec(w.pod, a.Container), w.underwayOf(a.Container)
+	id, ips := w.o.Containers[a.Container].Current.ID, w.podIPs()
+	if r.cancelStop != nil {
+		r.cancelStop()
+	} else {
+		w.eventAbout(pod, c, "Killing", a.Message)
+	}
+	w.container(a.Container, func(c *podstate.Container) { c.Stopping, c.StopDeadline = true, a.Deadline })
+	ctx, cancel := context.WithCancel(ctx)
+	r.cancelStop = cancel
+	w.after(ctx, func(ctx context.Context) note {
+		defer cancel()
+		grace := a.Deadline.Sub(w.clock.Now())
+		if a.Hooks && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && grace > 0 {
+			hook, done := context.WithTimeout(ctx, grace)
+			err := w.prober.Hook(hook, probeTarget{Pod: pod, Container: c, ID: id, IPs: ips}, c.Lifecycle.PreStop)
+			done()
+			if err != nil && ctx.Err() == nil {
+				w.warnAbout(pod, c, "FailedPreStopHook", "PreStopHook failed")
+			}
+			grace = max(a.Deadline.Sub(w.clock.Now()), leastGrace)
+		}
+		instance, ok := w.stop(ctx, id, max(grace, 0))
+		if !ok {
+			return nil
+		}
+		return func(ctx context.Context) {
+			r.cancelStop = nil
+			w.ended(a.Container, instance)
+		}
+	})
+}
+
+// stop asks the runtime until it has stopped an instance, or ctx ends: ok is false then.
+func (w *worker) stop(ctx context.Context, id string, grace time.Duration) (instance podstate.Instance, ok bool) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := w.runtime.StopContainer(ctx, id, grace)
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return podstate.Instance{}, false
+		case <-w.clock.After(wait):
+		}
+	}
+	status, err := w.runtime.ContainerStatus(ctx, id)
+	if err != nil || instanceOf(status, "").State != podstate.Exited {
+		return podstate.Instance{ID: id, ExitCode: killed, Reason: "Error", FinishedAt: w.clock.Now()}, ctx.Err() == nil
+	}
+	return instanceOf(status, ""), true
+}
+
+// exited takes the runtime's word for the end of a process.
+func (w *worker) exited(ctx context.Context, e cri.Event) {
+	if e.ID == w.o.Sandbox.ID {
+		w.o.Sandbox.Ready = false
+		return
+	}
+	for name, c := range w.o.Containers {
+		if c.Current == nil || c.Current.ID != e.ID {
+			continue
+		}
+		if e.ExitCode == killed && !w.oom[e.ID] && !c.Stopping {
+			w.whyKilled(ctx, name, e)
+			return
+		}
+		end := podstate.Instance{ID: e.ID, ExitCode: e.ExitCode, FinishedAt: e.At, Reason: "Error"}
+		switch {
+		case w.oom[e.ID]:
+			end.Reason = "OOMKilled"
+		case e.ExitCode == 0:
+			end.Reason = "Completed"
+		}
+		w.ended(name, end)
+		return
+	}
+	w.exits[e.ID] = e // of an instance that is being started, or of one that is none of ours
+}
+
+// whyKilled waits for CRI's word about an instance that was killed: it knows of OOM.
+func (w *worker) whyKilled(ctx context.Context, name string, e cri.Event) {
+	w.after(ctx, func(ctx context.Context) note {
+		ctx, cancel := context.WithTimeout(ctx, oomPatient)
+		defer cancel()
+		end := podstate.Instance{ID: e.ID, ExitCode: e.ExitCode, FinishedAt: e.At, Reason: "Error"}
+		for ctx.Err() == nil {
+			status, err := w.runtime.ContainerStatus(ctx, e.ID)
+			if err == nil && instanceOf(status, "").State == podstate.Exited {
+				end.Reason = status.GetReason()
+				break
+			}
+			if cri.IsNotFound(err) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+			case <-w.clock.After(oomLook):
+			}
+		}
+		return func(ctx context.Context) { w.ended(name, end) }
+	})
+}
+
+// ended notes the end of a container's current instance. It may be told more than once, and of an
+// instance that the next has followed already.
+func (w *worker) ended(name string, end podstate.Instance) {
+	i := w.o.Containers[name].Current
+	if i == nil || end.ID != "" && i.ID != end.ID {
+		return
+	}
+	if r := w.underwayOf(name); r.cancelProbes != nil {
+		r.cancelProbes()
+		r.cancelProbes = nil
+	}
+	last := *i
+	if last.State != podstate.Exited {
+		last.State, last.ExitCode, last.Reason, last.FinishedAt, last.Message = podstate.Exited, end.ExitCode, end.Reason, end.FinishedAt, end.Message
+	}
+	if last.StartedAt.IsZero() {
+		last.StartedAt = last.CreatedAt
+	}
+	w.lastWords(name, &last)
+	w.container(name, func(c *podstate.Container) {
+		c.Current, c.Stopping, c.Unhealthy, c.Started, c.Ready = &last, false, nil, false, false
+	})
+	delete(w.oom, last.ID)
+}
