@@ -27,6 +27,7 @@ var shared = map[string]string{
 	"apiserver/access/aggregation": "pure: the rules that a role aggregates, for the authorizer's bootstrap and the controller",
 	"controllers/catalog":          "which kinds the API serves, for the controllers that treat all kinds alike",
 	"controllers/queue":            "the work queue that every controller runs on",
+	"controllers/selection":        "which Services select a Pod, for the two controllers that publish endpoints",
 }
 
 // rule forbids packages of this module to import others. In both lists "x" is that package and

@@ -85,7 +85,8 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
-		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount, c.nodeLifecycle, c.podGC, c.scheduler,
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
+		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {

@@ -1,0 +1,235 @@
+// Package endpointslice publishes the Pods that a Service selects as EndpointSlices, one set of
+// slices for each family of the Service (behaviour.md, D4.1-D4.5). What goes into which slice is
+// worked out by k8s.io/endpointslice; this package decides when.
+//
+// # Guarantees
+//
+// A Service's slices follow a change of its Pods at once; while the controller has not yet seen its
+// own last write it waits for that instead of writing over it.
+package endpointslice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/endpointslice"
+	endpointutil "k8s.io/endpointslice/util"
+	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/controllers/queue"
+	"github.com/duetk8s/duet/controllers/selection"
+)
+
+const (
+	// ManagedBy is the label of the slices that are this controller's.
+	ManagedBy = "endpointslice-controller.k8s.io"
+	// maxEndpoints in a slice (D4.4).
+	maxEndpoints = 100
+	workers      = 4
+	// byService is the index of slices by namespace/name of their Service.
+	byService = "duet.endpointslice-controller.service"
+)
+
+// Deps are what the controller works with. The caller starts the informers after New.
+type Deps struct {
+	Client   kubernetes.Interface // may write endpointslices
+	Services coreinformers.ServiceInformer
+	Pods     coreinformers.PodInformer
+	Nodes    coreinformers.NodeInformer
+	Slices   discoveryinformers.EndpointSliceInformer
+	Events   record.EventRecorder
+}
+
+// Controller is the endpointslice-controller.
+type Controller struct {
+	deps       Deps
+	queue      *queue.Queue[string]
+	reconciler *endpointslice.Reconciler
+	written    *endpointutil.EndpointSliceTracker
+	triggers   *endpointutil.TriggerTimeTracker
+	synced     []cache.DoneChecker
+}
+
+// New registers with the informers.
+func New(deps Deps) (*Controller, error) {
+	c := &Controller{
+		deps: deps, written: endpointutil.NewEndpointSliceTracker(), triggers: endpointutil.NewTriggerTimeTracker(),
+	}
+	c.queue = queue.New(c.sync)
+	c.reconciler = endpointslice.NewReconciler(deps.Client, deps.Nodes.Lister(), maxEndpoints, c.written, nil, deps.Events,
+		ManagedBy, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
+	selectors, err := selection.New(deps.Services.Informer())
+	if err != nil {
+		return nil, err
+	}
+	if err := deps.Slices.Informer().AddIndexers(cache.Indexers{byService: serviceOf}); err != nil {
+		return nil, fmt.Errorf("index EndpointSlices: %w", err)
+	}
+	for _, watched := range []struct {
+		informer cache.SharedIndexInformer
+		handler  cache.ResourceEventHandler
+	}{
+		{deps.Services.Informer(), c.services()},
+		{deps.Pods.Informer(), selectors.Pods(c.queue.Add)},
+		{deps.Nodes.Informer(), c.nodes()},
+		{deps.Slices.Informer(), c.slices()},
+	} {
+		handle, err := watched.informer.AddEventHandler(watched.handler)
+		if err != nil {
+			return nil, fmt.Errorf("watch for EndpointSlices: %w", err)
+		}
+		c.synced = append(c.synced, handle.HasSyncedChecker())
+	}
+	return c, nil
+}
+
+// Run works until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	if cache.WaitFor(ctx, "", c.synced...) {
+		c.queue.Run(ctx, workers)
+	}
+	return nil
+}
+
+func (c *Controller) services() cache.ResourceEventHandler {
+	changed := func(obj any) {
+		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
+			c.queue.Add(key)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, obj any) { changed(obj) }, DeleteFunc: changed}
+}
+
+// nodes looks at every Service again when a Node comes or moves to another zone: endpoints carry
+// their zone, and those on a Node that is not known yet are left out.
+func (c *Controller) nodes() cache.ResourceEventHandler {
+	all := func() {
+		for _, key := range c.deps.Services.Informer().GetIndexer().ListKeys() {
+			c.queue.Add(key)
+		}
+	}
+	return cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(_ any, initial bool) {
+			if !initial {
+				all()
+			}
+		},
+		UpdateFunc: func(old, obj any) {
+			if old.(*corev1.Node).Labels[corev1.LabelTopologyZone] != obj.(*corev1.Node).Labels[corev1.LabelTopologyZone] {
+				all()
+			}
+		},
+	}
+}
+
+// slices looks at a Service again when somebody else changed its slices.
+func (c *Controller) slices() cache.ResourceEventHandler {
+	wake := func(slice *discoveryv1.EndpointSlice) {
+		keys, _ := serviceOf(slice)
+		for _, k := range keys {
+			c.queue.Add(k)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			if slice := obj.(*discoveryv1.EndpointSlice); c.reconciler.ManagedByController(slice) && c.written.ShouldSync(slice) {
+				wake(slice)
+			}
+		},
+		UpdateFunc: func(old, obj any) {
+			before, slice := old.(*discoveryv1.EndpointSlice), obj.(*discoveryv1.EndpointSlice)
+			if before.Labels[discoveryv1.LabelServiceName] != slice.Labels[discoveryv1.LabelServiceName] {
+				wake(before)
+				wake(slice)
+				return
+			}
+			ours := c.reconciler.ManagedByController(slice) && c.written.ShouldSync(slice)
+			if ours || c.reconciler.ManagedByChanged(before, slice) {
+				wake(slice)
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = gone.Obj
+			}
+			slice, ok := obj.(*discoveryv1.EndpointSlice)
+			if ok && c.reconciler.ManagedByController(slice) && c.written.Has(slice) && !c.written.HandleDeletion(slice) {
+				wake(slice) // not by us
+			}
+		},
+	}
+}
+
+// serviceOf is the index function of byService.
+func serviceOf(obj any) ([]string, error) {
+	slice, ok := obj.(*discoveryv1.EndpointSlice)
+	if !ok || slice.Labels[discoveryv1.LabelServiceName] == "" {
+		return nil, nil
+	}
+	return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
+}
+
+// errStale makes a Service come back in a moment.
+var errStale = errors.New("the own writes are not all seen yet")
+
+func (c *Controller) sync(ctx context.Context, key string) error {
+	namespace, name, err := cache.SplitMetaNamespaceKey(key)
+	if err != nil {
+		return fmt.Errorf("key %q: %w", key, err)
+	}
+	svc, err := c.deps.Services.Lister().Services(namespace).Get(name)
+	if apierrors.IsNotFound(err) { // its slices go with their owner
+		c.triggers.DeleteService(namespace, name)
+		c.reconciler.DeleteService(namespace, name)
+		c.written.DeleteService(namespace, name)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get Service %s: %w", key, err)
+	}
+	if svc.Spec.Type == corev1.ServiceTypeExternalName || len(svc.Spec.Selector) == 0 || svc.DeletionTimestamp != nil {
+		return nil // D4.5
+	}
+	pods, err := c.deps.Pods.Lister().Pods(namespace).List(labels.SelectorFromValidatedSet(svc.Spec.Selector))
+	if err != nil {
+		return fmt.Errorf("list the Pods of Service %s: %w", key, err)
+	}
+	slices, err := c.own(key)
+	if err != nil {
+		return err
+	}
+	if c.written.StaleSlices(svc, slices) {
+		return errStale
+	}
+	// Not before the slices are known to be fresh: the trigger's time can be asked for only once.
+	trigger := c.triggers.ComputeEndpointLastChangeTriggerTime(namespace, svc, pods)
+	if err := c.reconciler.Reconcile(klog.FromContext(ctx), svc, pods, slices, trigger); err != nil {
+		return fmt.Errorf("publish endpoints of Service %s: %w", key, err)
+	}
+	return nil
+}
+
+// own returns the slices of a Service that this controller has made.
+func (c *Controller) own(key string) ([]*discoveryv1.EndpointSlice, error) {
+	found, err := c.deps.Slices.Informer().GetIndexer().ByIndex(byService, key)
+	if err != nil {
+		return nil, fmt.Errorf("find the EndpointSlices of Service %s: %w", key, err)
+	}
+	var out []*discoveryv1.EndpointSlice
+	for _, obj := range found {
+		if slice := obj.(*discoveryv1.EndpointSlice); slice.Labels[discoveryv1.LabelManagedBy] == ManagedBy && slice.DeletionTimestamp == nil {
+			out = append(out, slice)
+		}
+	}
+	return out, nil
+}
