@@ -220,7 +220,7 @@ func (l *lab) killInside(t *testing.T, node string, pod *corev1.Pod) {
 	if err != nil || len(lists) != 1 {
 		t.Fatalf("cgroups of %s: %v %v", id, lists, err)
 	}
-	for _, pid := range strings.Fields(read(t, lists[0])) {
+	for pid := range strings.FieldsSeq(read(t, lists[0])) {
 		n, err := strconv.Atoi(pid)
 		if err == nil {
 			_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended with the one before
