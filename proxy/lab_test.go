@@ -18,6 +18,7 @@ import (
 //
 //	pod1, pod2 ── duet0 ── node ── eth0 ── other (another node, with pod3 in its own range; and outside)
 const (
+	patience = 2500
 	nodeName = "node0"
 	otherPod = "10.244.1.2 fd00:10:244:1::2" // pod3, an address of the other node's
 )
@@ -84,10 +85,10 @@ link set NAME up
 	if err := hostnet.Forward(); err != nil {
 		t.Fatal(err)
 	}
-	for ns := range labPods {
-		serve(t, ns)
+	for ns, ips := range labPods {
+		serve(t, ns, ips)
 	}
-	serve(t, "other")
+	serve(t, "other", otherPod)
 }
 
 func path(ns string) string {
@@ -98,20 +99,32 @@ func path(ns string) string {
 }
 
 // serve answers on TCP and UDP port 8080 of a namespace with its name and whom it sees.
-func serve(t *testing.T, ns string) {
+func serve(t *testing.T, ns, ips string) {
 	t.Helper()
 	var listener net.Listener
-	var packets net.PacketConn
+	var packets []net.PacketConn
 	err := hostnet.Within(path(ns), func() (err error) {
-		if listener, err = net.Listen("tcp", ":8080"); err == nil {
-			packets, err = net.ListenPacket("udp", ":8080")
+		if listener, err = net.Listen("tcp", ":8080"); err != nil {
+			return err
 		}
-		return err
+		for _, ip := range strings.Fields(ips) { // each by itself, to answer from it
+			c, err := net.ListenPacket("udp", net.JoinHostPort(ip, "8080"))
+			if err != nil {
+				return err
+			}
+			packets = append(packets, c)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close(); _ = packets.Close() })
+	t.Cleanup(func() {
+		listener.Close()
+		for _, c := range packets {
+			_ = c.Close()
+		}
+	})
 	answer := func(from net.Addr) string {
 		a := netip.MustParseAddrPort(from.String())
 		return ns + " " + a.Addr().Unmap().String() + "\n"
@@ -126,16 +139,18 @@ func serve(t *testing.T, ns string) {
 			_ = c.Close()
 		}
 	}()
-	go func() {
-		b := make([]byte, 100)
-		for {
-			_, from, err := packets.ReadFrom(b)
-			if err != nil {
-				return
+	for _, c := range packets {
+		go func() {
+			b := make([]byte, 100)
+			for {
+				_, from, err := c.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = c.WriteTo([]byte(answer(from)), from)
 			}
-			_, _ = packets.WriteTo([]byte(answer(from)), from)
-		}
-	}()
+		}()
+	}
 }
 
 // call connects from a namespace and returns what it is told: "pod1 10.244.0.3", or "refused",
@@ -144,7 +159,7 @@ func call(t *testing.T, ns, network, to string) string {
 	t.Helper()
 	var said string
 	err := hostnet.Within(path(ns), func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), patience*time.Millisecond)
 		defer cancel()
 		var d net.Dialer
 		c, err := d.DialContext(ctx, network, to)
@@ -152,7 +167,7 @@ func call(t *testing.T, ns, network, to string) string {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(700 * time.Millisecond))
+		_ = c.SetDeadline(time.Now().Add(patience * time.Millisecond))
 		if network == "udp" {
 			if _, err := io.WriteString(c, "hello"); err != nil {
 				return err
@@ -164,7 +179,7 @@ func call(t *testing.T, ns, network, to string) string {
 	switch {
 	case err == nil:
 		return strings.TrimSpace(said)
-	case strings.Contains(err.Error(), "refused"):
+	case strings.Contains(err.Error(), "refused"), strings.Contains(err.Error(), "not permitted"): // what sendto says
 		return "refused"
 	case strings.Contains(err.Error(), "timeout"), strings.Contains(err.Error(), "deadline"):
 		return "timeout"
