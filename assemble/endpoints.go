@@ -1,10 +1,13 @@
 package assemble
 
 import (
+	"net/netip"
+
 	clientset "k8s.io/client-go/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/controllers/endpointslice"
+	"github.com/duetk8s/duet/loadbalancer"
 )
 
 func (c *controllers) endpointSlice(api *apiserver.Server, _ ServerConfig) (runner, error) {
@@ -17,4 +20,18 @@ func (c *controllers) endpointSlice(api *apiserver.Server, _ ServerConfig) (runn
 		Client: client, Services: core.Services(), Pods: core.Pods(), Nodes: core.Nodes(),
 		Slices: api.Informers().Discovery().V1().EndpointSlices(), Events: c.recorder(client, "endpoint-slice-controller"),
 	})
+}
+
+func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("service-controller")))
+	if err != nil {
+		return nil, err
+	}
+	pools := loadbalancer.Pools{{Name: "default", Prefixes: cfg.LoadBalancerPool}}
+	if err := pools.Check(map[string][]netip.Prefix{"Service range": cfg.ServiceCIDRs, "Pod range": cfg.PodCIDRs}); err != nil {
+		return nil, err
+	}
+	return loadbalancer.New(loadbalancer.Deps{
+		Client: client, Services: api.Informers().Core().V1().Services(), Events: c.recorder(client, "service-controller"),
+	}, loadbalancer.Config{Pools: pools})
 }
