@@ -77,7 +77,11 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
-	c.everywhere = append(c.everywhere, defaults)
+	names, err := newDNS(api, admin, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("assemble: %w", err)
+	}
+	c.everywhere = append(c.everywhere, defaults, names)
 	api.Hook("start-system-namespaces-controller", func(ctx context.Context) error { return namespace.Ensure(ctx, admin) })
 	api.Hook("start-kubernetes-service-cidr-controller", func(ctx context.Context) error { return defaults.Ensure(ctx, admin) })
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
