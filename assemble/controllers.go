@@ -88,7 +88,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
 		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount, c.scheduler,
-		c.endpointSlice, c.loadBalancer,
+		c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {
