@@ -79,14 +79,18 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
-	c.everywhere = append(c.everywhere, defaults)
+	names, err := newDNS(api, admin, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("assemble: %w", err)
+	}
+	c.everywhere = append(c.everywhere, defaults, names)
 	api.Hook("start-system-namespaces-controller", func(ctx context.Context) error { return namespace.Ensure(ctx, admin) })
 	api.Hook("start-kubernetes-service-cidr-controller", func(ctx context.Context) error { return defaults.Ensure(ctx, admin) })
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
 		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
-		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice,
+		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {

@@ -1,10 +1,16 @@
 package assemble
 
 import (
+	"net/netip"
+
 	clientset "k8s.io/client-go/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver"
+	"github.com/duetk8s/duet/controllers/endpoints"
 	"github.com/duetk8s/duet/controllers/endpointslice"
+	"github.com/duetk8s/duet/controllers/endpointslicemirroring"
+	"github.com/duetk8s/duet/dns"
+	"github.com/duetk8s/duet/loadbalancer"
 )
 
 func (c *controllers) endpointSlice(api *apiserver.Server, _ ServerConfig) (runner, error) {
@@ -17,4 +23,57 @@ func (c *controllers) endpointSlice(api *apiserver.Server, _ ServerConfig) (runn
 		Client: client, Services: core.Services(), Pods: core.Pods(), Nodes: core.Nodes(),
 		Slices: api.Informers().Discovery().V1().EndpointSlices(), Events: c.recorder(client, "endpoint-slice-controller"),
 	})
+}
+
+func (c *controllers) endpoints(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("endpoint-controller")))
+	if err != nil {
+		return nil, err
+	}
+	core := api.Informers().Core().V1()
+	return endpoints.New(endpoints.Deps{
+		Client: client, Services: core.Services(), Pods: core.Pods(), Endpoints: core.Endpoints(),
+		Events: c.recorder(client, "endpoint-controller"),
+	})
+}
+
+func (c *controllers) endpointSliceMirroring(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("endpointslicemirroring-controller")))
+	if err != nil {
+		return nil, err
+	}
+	core := api.Informers().Core().V1()
+	return endpointslicemirroring.New(endpointslicemirroring.Deps{
+		Client: client, Services: core.Services(), Endpoints: core.Endpoints(), Slices: api.Informers().Discovery().V1().EndpointSlices(),
+		Events: c.recorder(client, "endpoint-slice-mirroring-controller"),
+	})
+}
+
+func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("service-controller")))
+	if err != nil {
+		return nil, err
+	}
+	pools := loadbalancer.Pools{{Name: "default", Prefixes: cfg.LoadBalancerPool}}
+	if err := pools.Check(map[string][]netip.Prefix{"Service range": cfg.ServiceCIDRs, "Pod range": cfg.PodCIDRs}); err != nil {
+		return nil, err
+	}
+	return loadbalancer.New(loadbalancer.Deps{
+		Client: client, Services: api.Informers().Core().V1().Services(), Events: c.recorder(client, "service-controller"),
+	}, loadbalancer.Config{Pools: pools})
+}
+
+// What Pods find in their resolv.conf, and where its server listens.
+const (
+	clusterDomain = "cluster.local"
+	dnsPort       = 5353
+)
+
+// newDNS makes the cluster's DNS, which every server answers on its own addresses.
+func newDNS(api *apiserver.Server, admin clientset.Interface, cfg ServerConfig) (*dns.Server, error) {
+	informers := api.Informers()
+	return dns.New(dns.Deps{
+		Client: admin, Namespaces: informers.Core().V1().Namespaces(), Services: informers.Core().V1().Services(),
+		Slices: informers.Discovery().V1().EndpointSlices(),
+	}, dns.Config{Domain: clusterDomain, Addresses: cfg.Advertise, Port: dnsPort, Leave: cfg.shared()})
 }

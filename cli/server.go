@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,7 @@ type serverFlags struct {
 	etcd                      []string
 	etcdCA, etcdCert, etcdKey string
 	externalIPs               bool
+	loadBalancerPool          []string
 	verbosity                 int
 	listenFD, readyFD, lockFD int
 }
@@ -53,6 +55,7 @@ func (p Program) serverCommand() *cobra.Command {
 	flags.StringVar(&f.etcdCert, "etcd-certfile", "", "client certificate for it")
 	flags.StringVar(&f.etcdKey, "etcd-keyfile", "", "key of that certificate")
 	flags.BoolVar(&f.externalIPs, "allow-external-ips", false, "let Services claim spec.externalIPs; whoever may create a Service can then take over traffic to any address")
+	flags.StringSliceVar(&f.loadBalancerPool, "load-balancer-pool", nil, "prefixes of the nodes' network to take the addresses of Services of type LoadBalancer from; none leaves them pending")
 	flags.IntVarP(&f.verbosity, "v", "v", 0, "how much to log")
 	for name, fd := range map[string]*int{"listen-fd": &f.listenFD, "ready-fd": &f.readyFD, "lock-fd": &f.lockFD} {
 		flags.IntVar(fd, name, noFD, "inherited descriptor")
@@ -112,6 +115,13 @@ func (f serverFlags) config() (assemble.ServerConfig, error) {
 	}
 	if err := checkPortRange(f.nodePorts); err != nil {
 		return c, err
+	}
+	for _, text := range f.loadBalancerPool {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || p.Addr().Is4In6() {
+			return c, &lab.FlagError{Flag: "--load-balancer-pool", Value: text, Problem: "not a prefix", Want: "want e.g. 192.0.2.192/27,2001:db8::f000/116"}
+		}
+		c.LoadBalancerPool = append(c.LoadBalancerPool, p.Masked())
 	}
 	for _, u := range f.etcd {
 		if !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://127.0.0.1:") && !strings.HasPrefix(u, "http://[::1]:") {

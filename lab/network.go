@@ -32,6 +32,13 @@ const (
 	uplinkLink = "uplink" // the bridge namespace's link to the host, as seen from inside
 )
 
+// loadBalancerPool is the part of those ranges that Services of type LoadBalancer get addresses
+// from; nodes are numbered below it.
+var loadBalancerPool = []netip.Prefix{
+	netip.MustParsePrefix("172.30.0.192/27"), netip.MustParsePrefix("172.30.0.224/28"),
+	netip.MustParsePrefix("fd00:172:30::f000/116"),
+}
+
 // numbered returns the nth address of each lab range, with the range's prefix length.
 func numbered(n int) []netip.Prefix {
 	out := make([]netip.Prefix, len(labRanges))

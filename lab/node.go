@@ -14,8 +14,8 @@ import (
 // Nodes are called worker0, worker1 … in the API and in the names of their namespaces.
 const nodePrefix = "worker"
 
-// maxNodes is how many addresses the lab's IPv4 range has left for nodes.
-const maxNodes = 256 - 1 - firstNodeNumber
+// maxNodes is how many addresses the lab's IPv4 range has for nodes, below loadBalancerPool.
+const maxNodes = 192 - firstNodeNumber
 
 // firstNodeNumber is the number of worker0 in the lab's ranges.
 const firstNodeNumber = numberControl + 1

@@ -52,7 +52,7 @@ func serverArgs(dir string, s Settings) []string {
 		"server", option("data-dir", dir), option("name", s.Name),
 		option("service-cidr", commas(s.ServiceCIDRs)), option("pod-cidr", commas(s.PodCIDRs)),
 		option("listen", "[::]:6443"), option("listen-fd", fdListener),
-		option("advertise", commas(addrs(numbered(numberControl)))),
+		option("advertise", commas(addrs(numbered(numberControl)))), option("load-balancer-pool", commas(loadBalancerPool)),
 		option("ready-fd", fdReady), option("lock-fd", fdLock),
 	}
 }

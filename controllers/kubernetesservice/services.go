@@ -39,6 +39,8 @@ func apiService(ranges []netip.Prefix, port int32) *corev1.Service {
 
 // dnsService is the Service kube-system/kube-dns, on the tenth address of each range. Where a
 // range has no tenth address, that one and those after it are left to allocation.
+//
+// It selects no Pods: the servers answer themselves and publish where (package dns).
 func dnsService(ranges []netip.Prefix) *corev1.Service {
 	policy := corev1.IPFamilyPolicySingleStack
 	if len(ranges) > 1 {
@@ -53,7 +55,6 @@ func dnsService(ranges []netip.Prefix) *corev1.Service {
 		},
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeClusterIP, SessionAffinity: corev1.ServiceAffinityNone,
-			Selector:       map[string]string{"k8s-app": "kube-dns"},
 			IPFamilyPolicy: &policy, IPFamilies: families(ranges),
 			Ports: []corev1.ServicePort{
 				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: intstr.FromInt32(53)},

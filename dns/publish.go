@@ -1,0 +1,117 @@
+package dns
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+const (
+	serviceNamespace = metav1.NamespaceSystem
+	serviceKubeDNS   = "kube-dns"
+	managedBy        = "duet-dns"
+
+	publishAgain = time.Second
+	leaveWithin  = time.Second
+)
+
+// publish keeps the EndpointSlice of one address until ctx ends.
+func (s *Server) publish(ctx context.Context, address netip.Addr, udp, tcp int32) {
+	want := endpointSlice(address, udp, tcp)
+	look := make(chan struct{}, 1)
+	wake := func(obj any) {
+		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil && (key == want.Namespace+"/"+want.Name || key == serviceNamespace+"/"+serviceKubeDNS) {
+			select {
+			case look <- struct{}{}:
+			default:
+			}
+		}
+	}
+	handler := cache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake}
+	for _, informer := range []cache.SharedIndexInformer{s.deps.Slices.Informer(), s.deps.Services.Informer()} {
+		if handle, err := informer.AddEventHandler(handler); err == nil {
+			defer func() { _ = informer.RemoveEventHandler(handle) }()
+		}
+	}
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			if s.config.Leave {
+				s.leave(ctx, want)
+			}
+			return
+		case <-again:
+		case <-look:
+		}
+		again = nil
+		if err := s.ensure(ctx, want); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).V(2).Info("Cannot publish cluster DNS yet", "endpointslice", want.Name, "err", err)
+			again = time.After(publishAgain)
+		}
+	}
+}
+
+// ensure writes the slice if the Service exists and the slice differs from what is wanted.
+func (s *Server) ensure(ctx context.Context, want *discoveryv1.EndpointSlice) error {
+	svc := s.source.Service(serviceNamespace, serviceKubeDNS)
+	if svc == nil {
+		return nil // its coming wakes us
+	}
+	want = want.DeepCopy()
+	want.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: svc.Name, UID: svc.UID}}
+	api := s.deps.Client.DiscoveryV1().EndpointSlices(want.Namespace)
+	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = api.Create(ctx, want, metav1.CreateOptions{})
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if equality.Semantic.DeepEqual(have.Endpoints, want.Endpoints) && equality.Semantic.DeepEqual(have.Ports, want.Ports) &&
+		equality.Semantic.DeepEqual(have.OwnerReferences, want.OwnerReferences) && equality.Semantic.DeepEqual(have.Labels, want.Labels) {
+		return nil
+	}
+	want.ResourceVersion = have.ResourceVersion
+	_, err = api.Update(ctx, want, metav1.UpdateOptions{})
+	return err
+}
+
+// leave takes the slice away when ctx has ended.
+func (s *Server) leave(ctx context.Context, want *discoveryv1.EndpointSlice) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+	defer cancel()
+	if err := s.deps.Client.DiscoveryV1().EndpointSlices(want.Namespace).Delete(ctx, want.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		klog.FromContext(ctx).Info("Cannot take back the address of cluster DNS", "endpointslice", want.Name, "err", err)
+	}
+}
+
+// endpointSlice says where this server answers on one address. The names of the ports are those of
+// Service kube-dns.
+func endpointSlice(address netip.Addr, udp, tcp int32) *discoveryv1.EndpointSlice {
+	names, protocols, yes := [2]string{"dns", "dns-tcp"}, [2]corev1.Protocol{corev1.ProtocolUDP, corev1.ProtocolTCP}, true
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: serviceNamespace, Name: serviceKubeDNS + "-" + dashed(address),
+			Labels: map[string]string{discoveryv1.LabelServiceName: serviceKubeDNS, discoveryv1.LabelManagedBy: managedBy},
+		},
+		AddressType: discoveryv1.AddressTypeIPv6,
+		Ports:       []discoveryv1.EndpointPort{{Name: &names[0], Protocol: &protocols[0], Port: &udp}, {Name: &names[1], Protocol: &protocols[1], Port: &tcp}},
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses: []string{address.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &yes},
+		}},
+	}
+	if address.Is4() {
+		slice.AddressType = discoveryv1.AddressTypeIPv4
+	}
+	return slice
+}

@@ -1,0 +1,134 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+// The server answers over UDP and TCP on both families, says where in EndpointSlices, puts them back
+// when they are taken away, and knows of a change at once.
+func TestServer(t *testing.T) {
+	kubeDNS := svc("kube-dns", "10.96.0.10")
+	kubeDNS.Namespace, kubeDNS.UID = "kube-system", "7"
+	client := fake.NewClientset(kubeDNS, svc("a", "10.96.0.1 fd00:96::1"))
+	factory := informers.NewSharedInformerFactory(client, 0)
+	server, err := New(Deps{
+		Client: client, Namespaces: factory.Core().V1().Namespaces(), Services: factory.Core().V1().Services(),
+		Slices: factory.Discovery().V1().EndpointSlices(),
+	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}, Leave: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	factory.StartWithContext(ctx)
+	done := make(chan error)
+	go func() { done <- server.Run(ctx) }()
+
+	slices := client.DiscoveryV1().EndpointSlices("kube-system")
+	for _, name := range []string{"kube-dns-127-0-0-1", "kube-dns---1"} {
+		slice := await(t, slices.Get, name)
+		at := netip.MustParseAddr(slice.Endpoints[0].Addresses[0])
+		for i, network := range []string{"udp", "tcp"} {
+			to := netip.AddrPortFrom(at, uint16(*slice.Ports[i].Port)).String()
+			if got := exchange(t, network, to, "a.default.svc.cluster.local.", dns.TypeAAAA); got != "NOERROR [fd00:96::1]" {
+				t.Errorf("%s %s: %s", network, to, got)
+			}
+			if got := exchange(t, network, to, "example.com.", dns.TypeA); got != "NXDOMAIN []" {
+				t.Errorf("%s %s: outside: %s", network, to, got)
+			}
+		}
+	}
+	if err := slices.Delete(t.Context(), "kube-dns-127-0-0-1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	at := await(t, slices.Get, "kube-dns-127-0-0-1")
+	if _, err := client.CoreV1().Services("default").Create(t.Context(), svc("b", "10.96.0.2"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	to := fmt.Sprintf("127.0.0.1:%d", *at.Ports[0].Port)
+	for end := time.Now().Add(5 * time.Second); exchange(t, "udp", to, "b.default.svc.cluster.local.", dns.TypeA) != "NOERROR [10.96.0.2]"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a new Service is not answered")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if list, err := slices.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 0 {
+		t.Errorf("left behind: %v %v", list.Items, err)
+	}
+}
+
+func await(t *testing.T, get func(context.Context, string, metav1.GetOptions) (*discoveryv1.EndpointSlice, error), name string) *discoveryv1.EndpointSlice {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if slice, err := get(t.Context(), name, metav1.GetOptions{}); err == nil {
+			return slice
+		}
+	}
+	t.Fatalf("EndpointSlice %s does not come", name)
+	return nil
+}
+
+func exchange(t *testing.T, network, to, name string, kind uint16) string {
+	t.Helper()
+	client := dns.Client{Net: network}
+	m, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, kind), to)
+	if err != nil {
+		return err.Error()
+	}
+	var got []string
+	for _, rr := range m.Answer {
+		switch rr := rr.(type) {
+		case *dns.A:
+			got = append(got, rr.A.String())
+		case *dns.AAAA:
+			got = append(got, rr.AAAA.String())
+		}
+	}
+	return fmt.Sprint(dns.RcodeToString[m.Rcode], " ", got)
+}
+
+// A long answer over UDP is cut to what the client takes.
+func TestTruncate(t *testing.T) {
+	s := &Server{zone: "cluster.local.", source: known{
+		services: []*corev1.Service{svc("many", "None IPv4")}, slices: []*discoveryv1.EndpointSlice{many()},
+	}}
+	reply := s.reply(t.Context(), new(dns.Msg).SetQuestion("many.default.svc.cluster.local.", dns.TypeA))
+	if len(reply.Answer) != 200 {
+		t.Fatalf("%d answers", len(reply.Answer))
+	}
+	reply.Truncate(512)
+	if packed, err := reply.Pack(); err != nil || len(packed) > 512 || !reply.Truncated {
+		t.Errorf("%d bytes, truncated %t, %v", len(packed), reply.Truncated, err)
+	}
+}
+
+func many() *discoveryv1.EndpointSlice {
+	text := ""
+	for i := range 200 {
+		text += fmt.Sprintf("10.244.0.%d ", i+1)
+	}
+	return slice("many", text)
+}
+
+func BenchmarkReply(b *testing.B) {
+	s := &Server{zone: "cluster.local.", source: cluster()}
+	m := new(dns.Msg).SetQuestion("dual.default.svc.cluster.local.", dns.TypeAAAA)
+	for b.Loop() {
+		if _, err := s.reply(b.Context(), m).Pack(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package dns
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Names of the indexes.
+const (
+	serviceByAddress = "duet.dns.address"
+	sliceByService   = "duet.dns.service"
+	sliceByAddress   = "duet.dns.endpoint"
+)
+
+// stores is the Source that reads the informers.
+type stores struct {
+	namespaces, services, slices cache.Indexer
+}
+
+// newStores adds the indexes, and returns also what tells that everything has been read.
+func newStores(namespaces coreinformers.NamespaceInformer, services coreinformers.ServiceInformer, slices discoveryinformers.EndpointSliceInformer) (stores, error) {
+	err := services.Informer().AddIndexers(cache.Indexers{serviceByAddress: func(obj any) ([]string, error) {
+		svc, ok := obj.(*corev1.Service)
+		if !ok || svc.Spec.ClusterIP == corev1.ClusterIPNone {
+			return nil, nil
+		}
+		return canonical(svc.Spec.ClusterIPs), nil
+	}})
+	if err != nil {
+		return stores{}, fmt.Errorf("index Services: %w", err)
+	}
+	err = slices.Informer().AddIndexers(cache.Indexers{
+		sliceByService: func(obj any) ([]string, error) {
+			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok && slice.Labels[discoveryv1.LabelServiceName] != "" {
+				return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
+			}
+			return nil, nil
+		},
+		sliceByAddress: func(obj any) ([]string, error) {
+			slice, ok := obj.(*discoveryv1.EndpointSlice)
+			if !ok {
+				return nil, nil
+			}
+			var all []string
+			for _, e := range slice.Endpoints {
+				all = append(all, e.Addresses...)
+			}
+			return canonical(all), nil
+		},
+	})
+	if err != nil {
+		return stores{}, fmt.Errorf("index EndpointSlices: %w", err)
+	}
+	return stores{namespaces.Informer().GetIndexer(), services.Informer().GetIndexer(), slices.Informer().GetIndexer()}, nil
+}
+
+// canonical spells addresses as netip does.
+func canonical(list []string) (out []string) {
+	for _, text := range list {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			out = append(out, addr.String())
+		}
+	}
+	return out
+}
+
+func (s stores) Namespace(name string) bool {
+	_, exists, err := s.namespaces.GetByKey(name)
+	return err == nil && exists
+}
+
+func (s stores) Service(namespace, name string) *corev1.Service {
+	obj, exists, err := s.services.GetByKey(namespace + "/" + name)
+	if err != nil || !exists {
+		return nil
+	}
+	return obj.(*corev1.Service)
+}
+
+func (s stores) Slices(namespace, name string) []*discoveryv1.EndpointSlice {
+	return s.indexed(sliceByService, namespace+"/"+name)
+}
+
+func (s stores) SlicesAt(addr netip.Addr) []*discoveryv1.EndpointSlice {
+	return s.indexed(sliceByAddress, addr.String())
+}
+
+func (s stores) indexed(index, value string) []*discoveryv1.EndpointSlice {
+	list, err := s.slices.ByIndex(index, value)
+	if err != nil {
+		return nil
+	}
+	out := make([]*discoveryv1.EndpointSlice, len(list))
+	for i, obj := range list {
+		out[i] = obj.(*discoveryv1.EndpointSlice)
+	}
+	return out
+}
+
+func (s stores) ServiceAt(addr netip.Addr) *corev1.Service {
+	list, err := s.services.ByIndex(serviceByAddress, addr.String())
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	return list[0].(*corev1.Service)
+}

@@ -1,0 +1,210 @@
+package dns
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+const (
+	// ttl of all answers, in seconds: how long a change may go unnoticed by a client that caches.
+	ttl = 5
+	// version of the specification (D5.3).
+	version = "1.1.0"
+	// chase is how many aliases of the zone are followed.
+	chase = 8
+)
+
+// Source is what is known of the cluster. Nothing that it returns may be changed.
+type Source interface {
+	// Namespace tells whether there is one.
+	Namespace(name string) bool
+	// Service returns nil if there is none.
+	Service(namespace, name string) *corev1.Service
+	// Slices of a Service.
+	Slices(namespace, name string) []*discoveryv1.EndpointSlice
+	// ServiceAt returns the Service with that cluster address, nil if there is none.
+	ServiceAt(netip.Addr) *corev1.Service
+	// SlicesAt returns the slices with an endpoint at that address.
+	SlicesAt(netip.Addr) []*discoveryv1.EndpointSlice
+}
+
+// Zone is the cluster's domain, in lower case with a dot at the end: "cluster.local.".
+type Zone string
+
+// Answer is what there is to say of a question.
+type Answer struct {
+	// Ours is false for a name that others must be asked about; everything else is empty then.
+	Ours    bool
+	Code    int
+	Answers []dns.RR
+	Extra   []dns.RR
+	// Outside is a name that an alias leads to, to be asked for elsewhere.
+	Outside string
+}
+
+// Answer decides.
+func (z Zone) Answer(q dns.Question, from Source) Answer {
+	name := strings.ToLower(q.Name)
+	if addr, ok := parseReverse(name); ok {
+		return z.reverse(q, addr, from)
+	}
+	if name != string(z) && !strings.HasSuffix(name, "."+string(z)) {
+		return Answer{}
+	}
+	a := Answer{Ours: true, Code: dns.RcodeNameError}
+	owner := q.Name
+	for range chase {
+		found := z.find(strings.TrimSuffix(strings.TrimSuffix(name, string(z)), "."), from)
+		if found == nil {
+			return a
+		}
+		a.Code = dns.RcodeSuccess
+		if found.alias == "" {
+			found.records(z, owner, q.Qtype, &a)
+			return a
+		}
+		a.Answers = append(a.Answers, &dns.CNAME{Hdr: header(owner, dns.TypeCNAME), Target: found.alias})
+		if q.Qtype == dns.TypeCNAME {
+			return a
+		}
+		name, owner = strings.ToLower(found.alias), found.alias
+		if !strings.HasSuffix(name, "."+string(z)) {
+			a.Outside = found.alias
+			return a
+		}
+	}
+	a.Code = dns.RcodeServerFailure // aliases in a circle
+	return a
+}
+
+// found is what a name of the zone stands for. All fields empty: the name exists and has no records.
+type found struct {
+	alias string // ExternalName
+	addrs []netip.Addr
+	ports []target
+	text  string
+}
+
+// target of an SRV record.
+type target struct {
+	name  string // without the zone
+	port  uint16
+	addrs []netip.Addr
+}
+
+// records adds those of the type that was asked for.
+func (f *found) records(z Zone, owner string, kind uint16, to *Answer) {
+	for _, addr := range f.addrs {
+		if rr := address(owner, addr); rr.Header().Rrtype == kind || kind == dns.TypeANY {
+			to.Answers = append(to.Answers, rr)
+		}
+	}
+	if f.text != "" && (kind == dns.TypeTXT || kind == dns.TypeANY) {
+		to.Answers = append(to.Answers, &dns.TXT{Hdr: header(owner, dns.TypeTXT), Txt: []string{f.text}})
+	}
+	if kind != dns.TypeSRV && kind != dns.TypeANY {
+		return
+	}
+	for _, p := range f.ports {
+		host := p.name + "." + string(z)
+		to.Answers = append(to.Answers, &dns.SRV{
+			Hdr: header(owner, dns.TypeSRV), Weight: uint16(max(1, 100/len(f.ports))), Port: p.port, Target: host,
+		})
+		for _, addr := range p.addrs {
+			to.Extra = append(to.Extra, address(host, addr))
+		}
+	}
+}
+
+// find looks a name up, given without the zone: "web.default.svc". nil: there is no such name.
+func (z Zone) find(name string, from Source) *found {
+	if name == "" || name == "svc" || name == "pod" {
+		return &found{}
+	}
+	if name == "dns-version" {
+		return &found{text: version}
+	}
+	labels := strings.Split(name, ".")
+	kind, labels := labels[len(labels)-1], labels[:len(labels)-1]
+	namespace, labels := labels, labels[:max(0, len(labels)-1)]
+	if len(namespace) == 0 || (kind != "svc" && kind != "pod") {
+		return nil
+	}
+	ns := namespace[len(namespace)-1]
+	switch {
+	case len(labels) == 0:
+		if from.Namespace(ns) {
+			return &found{}
+		}
+		return nil
+	case kind == "pod":
+		if addr, ok := podAddress(labels[0]); ok && len(labels) == 1 && from.Namespace(ns) {
+			return &found{addrs: []netip.Addr{addr}}
+		}
+		return nil
+	}
+	svc := from.Service(ns, labels[len(labels)-1])
+	if svc == nil {
+		return nil
+	}
+	return service{svc, from}.find(labels[:len(labels)-1])
+}
+
+// reverse answers which names an address has.
+func (z Zone) reverse(q dns.Question, addr netip.Addr, from Source) Answer {
+	var names []string
+	if svc := from.ServiceAt(addr); svc != nil {
+		names = append(names, serviceName(svc.Namespace, svc.Name))
+	}
+	for _, slice := range from.SlicesAt(addr) {
+		svc := from.Service(slice.Namespace, slice.Labels[discoveryv1.LabelServiceName])
+		if svc == nil || svc.Spec.ClusterIP != corev1.ClusterIPNone {
+			continue
+		}
+		for _, e := range (service{svc, from}).endpoints() {
+			if e.addr == addr {
+				names = append(names, e.name+"."+serviceName(svc.Namespace, svc.Name))
+				break
+			}
+		}
+	}
+	if len(names) == 0 {
+		return Answer{}
+	}
+	a := Answer{Ours: true}
+	if q.Qtype != dns.TypePTR && q.Qtype != dns.TypeANY {
+		return a
+	}
+	for _, n := range names {
+		a.Answers = append(a.Answers, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: n + "." + string(z)})
+	}
+	return a
+}
+
+// authority is what comes with an answer that says no.
+func (z Zone) authority() dns.RR {
+	h := header(string(z), dns.TypeSOA)
+	return &dns.SOA{
+		Hdr: h, Ns: "ns.dns." + string(z), Mbox: "hostmaster." + string(z),
+		Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl,
+	}
+}
+
+func serviceName(namespace, name string) string { return fmt.Sprintf("%s.%s.svc", name, namespace) }
+
+func header(owner string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
+}
+
+// address is an A or AAAA record.
+func address(owner string, addr netip.Addr) dns.RR {
+	if addr.Is4() {
+		return &dns.A{Hdr: header(owner, dns.TypeA), A: addr.AsSlice()}
+	}
+	return &dns.AAAA{Hdr: header(owner, dns.TypeAAAA), AAAA: addr.AsSlice()}
+}
