@@ -157,7 +157,7 @@ func (p *pods) dispatch(ctx context.Context, e cri.Event, synced bool) {
 	}
 	w.tell(func(ctx context.Context) {
 		if e.Kind == cri.OOM {
-			w.oom[e.ID] = true
+			w.oomed(e.ID)
 			return
 		}
 		w.exited(ctx, e)

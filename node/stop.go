@@ -12,6 +12,7 @@ import (
 // by another way than the exit itself.
 const (
 	killed     = 137
+	reasonOOM  = "OOMKilled"
 	oomPatient = time.Second
 	oomLook    = 20 * time.Millisecond
 )
@@ -92,7 +93,7 @@ func (w *worker) exited(ctx context.Context, e cri.Event) {
 		end := podstate.Instance{ID: e.ID, ExitCode: e.ExitCode, FinishedAt: e.At, Reason: "Error"}
 		switch {
 		case w.oom[e.ID]:
-			end.Reason = "OOMKilled"
+			end.Reason = reasonOOM
 		case e.ExitCode == 0:
 			end.Reason = "Completed"
 		}
@@ -100,6 +101,22 @@ func (w *worker) exited(ctx context.Context, e cri.Event) {
 		return
 	}
 	w.exits[e.ID] = e // of an instance that is being started, or of one that is none of ours
+}
+
+// oomed takes the runtime's word that the kernel killed a process for its memory. It may come before
+// the instance is known, and after its end.
+func (w *worker) oomed(id string) {
+	for name, c := range w.o.Containers {
+		i := c.Current
+		if i == nil || i.ID != id || i.State != podstate.Exited {
+			continue
+		}
+		last := *i
+		last.Reason = reasonOOM
+		w.container(name, func(c *podstate.Container) { c.Current = &last })
+		return
+	}
+	w.oom[id] = true
 }
 
 // whyKilled waits for CRI's word about an instance that was killed: it knows of OOM.
@@ -140,6 +157,9 @@ func (w *worker) ended(name string, end podstate.Instance) {
 	last := *i
 	if last.State != podstate.Exited {
 		last.State, last.ExitCode, last.Reason, last.FinishedAt, last.Message = podstate.Exited, end.ExitCode, end.Reason, end.FinishedAt, end.Message
+	}
+	if w.oom[last.ID] { // CRI may have answered before it knew
+		last.Reason = reasonOOM
 	}
 	if last.StartedAt.IsZero() {
 		last.StartedAt = last.CreatedAt

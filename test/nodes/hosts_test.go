@@ -22,6 +22,7 @@ func ownLines(pod *corev1.Pod) string {
 }
 
 func TestHostsFiles(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "--nodes", "1")
 	aliases := make([]corev1.HostAlias, 10000)
 	wanted := "\n# Entries added by HostAliases.\n"

@@ -1,19 +1,16 @@
 package nodes
 
 import (
-	"os"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestNodeLost kills a node's box. It takes the 40 seconds that a node may be silent, so it runs
-// with DUET_LOST=1 only.
+// TestNodeLost kills a node's box. It takes the 40 seconds that a node may be silent, beside other
+// tests.
 func TestNodeLost(t *testing.T) {
-	if os.Getenv("DUET_LOST") == "" {
-		t.Skip("waits for the grace period of nodes; DUET_LOST=1 runs it")
-	}
+	t.Parallel()
 	l := newLab(t, "--nodes", "2")
 	l.create(t, busybox("there", forever, on("worker1")))
 	before := l.ready(t, "there")[0]

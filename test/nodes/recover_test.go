@@ -134,6 +134,7 @@ func (l *lab) back(t *testing.T, what part, name string) {
 }
 
 func TestAgentKilled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "--nodes", "1")
 	before := standing(t, l)
 	l.create(t, busybox("leaving", `trap "" TERM; touch /deaf; sleep 1000 & wait; wait`, func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(4)) }))
@@ -184,6 +185,7 @@ func TestAgentKilled(t *testing.T) {
 }
 
 func TestContainerdKilled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "--nodes", "1")
 	before := standing(t, l)
 	l.kill(t, containerd, "worker0")

@@ -14,6 +14,7 @@ import (
 
 // TestUpResumes kills one part after another; what `up` finds alive it leaves alone.
 func TestUpResumes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "--nodes", "2")
 	l.create(t, busybox("zero", forever, on("worker0")), busybox("one", forever, on("worker1")))
 	pods := l.ready(t, "zero", "one")
