@@ -16,30 +16,35 @@ import (
 
 // The heap is collected when it has grown by half, so that 18,000 Services fit in 300 MB, but not
 // before so many bytes of garbage: an empty cluster's heap is small, and collecting it after every
-// hundred requests would take a quarter of the processor.
+// hundred requests would take a quarter of the server's processor. A node's agent has little to do,
+// and there are many of them on one machine.
 const (
 	growthPercent = 50
-	growthLeast   = 48 << 20
+	serverGarbage = 48 << 20
+	agentGarbage  = 8 << 20
 )
 
-// settleAfter is how long after its start the server is taken to have done what only starting needs.
+// settleAfter is how long after its start a server or agent is taken to have done what only starting
+// needs.
 const settleAfter = 3 * time.Second
 
-// tune sets when garbage is collected, after each collection anew. GOGC in the environment says
+// tune sets when garbage is collected, after each collection anew: not before there are so many
+// bytes of it. GOGC in the environment says
 // otherwise.
 //
 // Concurrency: the runtime calls it back from a goroutine of its own.
-func tune() {
+func tune(garbage uint64) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	debug.SetGCPercent(collectAt(liveHeap()))
-	afterCollection(tune)
+	debug.SetGCPercent(collectAt(liveHeap(), garbage))
+	afterCollection(func() { tune(garbage) })
 }
 
-// collectAt returns the growth in percent at which a heap is to be collected.
-func collectAt(live uint64) int {
-	return max(growthPercent, int(growthLeast*100/max(live, 4<<20)))
+// collectAt returns the growth in percent at which a heap is to be collected, which is not before
+// there are so many bytes of garbage.
+func collectAt(live, garbage uint64) int {
+	return max(growthPercent, int(garbage*100/max(live, 4<<20)))
 }
 
 // liveHeap is what the last collection left.

@@ -15,7 +15,7 @@ func TestCollectAt(t *testing.T) {
 		{"full cluster", 200 << 20, 50, 300 << 20},
 	}
 	for _, row := range rows {
-		got := collectAt(row.live)
+		got := collectAt(row.live, serverGarbage)
 		if goal := row.live + row.live*uint64(got)/100; got != row.percent || goal != row.goal {
 			t.Errorf("%s: %d %%, goal %d MB", row.name, got, goal>>20)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
@@ -47,7 +48,7 @@ type NodeConfig struct {
 
 // Node runs the node agent until ctx ends, and returns when all of it has stopped. Pods live on.
 func Node(ctx context.Context, cfg NodeConfig) error {
-	tune()
+	tune(agentGarbage)
 	if err := pause.Ensure(ctx, cfg.CRISocket); err != nil {
 		return err
 	}
@@ -71,6 +72,11 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var settled sync.WaitGroup
+	settled.Go(func() { settle(ctx) })
+	defer settled.Wait()
+	defer cancel()
 	return agent.Run(ctx)
 }
 

@@ -52,7 +52,7 @@ type ServerConfig struct {
 
 // Server runs the control plane until ctx ends, and returns when all of it has stopped.
 func Server(ctx context.Context, cfg ServerConfig) error {
-	tune()
+	tune(serverGarbage)
 	if err := setFeatures(); err != nil {
 		return err
 	}

@@ -112,7 +112,13 @@ func serve(b *testing.B, stack string) *server {
 // client is one user: it has a connection of its own.
 func (s *server) client(b *testing.B) *clientset.Clientset {
 	b.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(s.dir, "kubeconfig"))
+	return connect(b, filepath.Join(s.dir, "kubeconfig"))
+}
+
+// connect makes a client with a connection of its own.
+func connect(b *testing.B, kubeconfig string) *clientset.Clientset {
+	b.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -136,11 +142,24 @@ func (s *server) clients(b *testing.B, n int) []*clientset.Clientset {
 	return all
 }
 
-// cpu is the processor time that the server has used, in user and system mode. The kernel counts it
-// in hundredths of a second.
 func (s *server) cpu(b *testing.B) time.Duration {
 	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.command.Process.Pid))
+	return process(s.command.Process.Pid).cpu(b)
+}
+
+func (s *server) memory(b *testing.B, what string) float64 {
+	b.Helper()
+	return process(s.command.Process.Pid).memory(b, what)
+}
+
+// process is one by its number.
+type process int
+
+// cpu is the processor time that it has used, in user and system mode. The kernel counts it in
+// hundredths of a second.
+func (p process) cpu(b *testing.B) time.Duration {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -159,9 +178,9 @@ func (s *server) cpu(b *testing.B) time.Duration {
 }
 
 // memory is a line of /proc/PID/status in bytes, for example VmRSS.
-func (s *server) memory(b *testing.B, what string) float64 {
+func (p process) memory(b *testing.B, what string) float64 {
 	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
 	if err != nil {
 		b.Fatal(err)
 	}
