@@ -35,8 +35,11 @@ build:
 # themselves without root; so do the pages.
 test: needs build build/images unit acceptance
 
+# The tests below test/ run the real program, which has no race detector: one package at a time, or
+# they would measure each other.
 unit:
-	CGO_ENABLED=1 go test -race -timeout 10m ./...
+	CGO_ENABLED=1 go test -race -timeout 10m $$(go list ./... | grep -v /test/)
+	go test -p 1 -timeout 15m ./test/...
 
 acceptance: build
 	@hack/acceptance.sh '$(ACCEPTANCE)' $(PAGES)
