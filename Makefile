@@ -16,9 +16,10 @@ NAME  ?= duet
 NODES ?= 2
 UP    ?=
 
-# The pages that must work as printed, where the folder exists; one script each.
+# The pages that must work as printed, where the folder exists; one script each, after a colon with
+# the families of the cluster if not both, IPv4 first.
 ACCEPTANCE ?= ../shared/acceptance
-PAGES      ?= page2-servicecidr
+PAGES      ?= page2-servicecidr page1-hostaliases page1-hostaliases:v4 page1-hostaliases:v6 page1-hostaliases:dual6
 
 BENCH    ?= .
 PROFILES ?=
@@ -32,7 +33,7 @@ build:
 
 # Everything that tells whether a change is good. Tests that need namespaces make their own and skip
 # themselves without root; so do the pages.
-test: needs build unit acceptance
+test: needs build build/images unit acceptance
 
 unit:
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
@@ -46,6 +47,10 @@ lint: build/golangci-lint
 # What tests run in Pods, made of Debian's packages: needs apt, pulls from no registry.
 images: needs
 	hack/images.sh build/images
+
+build/images: hack/images.sh
+	$(MAKE) --no-print-directory images
+	@touch $@
 
 up: build
 	bin/duet up --name $(NAME) --nodes $(NODES) $(UP)
@@ -84,7 +89,7 @@ build/golangci-lint: tools/go.mod tools/go.sum
 
 # Programs that the tests call, from the distribution.
 needs:
-	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git \
+	@hack/needs.sh gcc:gcc ip:iproute2 jq:jq pgrep:procps git:git script:bsdutils nsenter:util-linux nft:nftables curl:curl \
 		containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
 
 clean:

@@ -11,15 +11,14 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	etcdkubernetes "go.etcd.io/etcd/client/v3/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientset "k8s.io/client-go/kubernetes"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	etcdkubernetes "go.etcd.io/etcd/client/v3/kubernetes"
 )
 
 func newService(name string, policy corev1.IPFamilyPolicy, kind corev1.ServiceType) *corev1.Service {

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
@@ -129,10 +131,17 @@ func (s *Server) mountIssuer(address string) error {
 
 const keysPath = "/openid/v1/jwks"
 
-// podAdmission is what new Pods get; see package newpod.
+// podAdmission is what new Pods and Nodes get; see package newpod.
 func (s *Server) podAdmission() []admission.Interface {
 	return []admission.Interface{
 		named(newpod.ServiceAccount{Find: s.identities.objects.Account}, "ServiceAccount"),
 		named(newpod.Tolerations{}, "DefaultTolerationSeconds"),
+		named(newpod.Priority{
+			Classes: s.informers.Scheduling().V1().PriorityClasses().Lister(),
+			Get: func(ctx context.Context, name string) (*schedulingv1.PriorityClass, error) {
+				return s.client.SchedulingV1().PriorityClasses().Get(ctx, name, metav1.GetOptions{})
+			},
+		}, "Priority"),
+		named(newpod.NewNodes{}, "TaintNodesByCondition"),
 	}
 }

@@ -180,14 +180,14 @@ func TestBootstrapToken(t *testing.T) {
 func TestServiceAccountToken(t *testing.T) {
 	s, c := startServer(t, newEtcd(t), "10.96.0.0/16")
 	ctx := t.Context()
-	p, err := c.CoreV1().Pods("default").Create(ctx, pod("a", "n"), metav1.CreateOptions{})
+	p, err := c.CoreV1().Pods("default").Create(ctx, podOn("a", "n"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Spec.ServiceAccountName != "default" || len(p.Spec.Volumes) != 2 || len(p.Spec.Containers[0].VolumeMounts) != 1 || len(p.Spec.Tolerations) != 2 {
 		t.Error(p.Spec)
 	}
-	missing := pod("b", "n")
+	missing := podOn("b", "n")
 	missing.Spec.ServiceAccountName = "none"
 	_, err = c.CoreV1().Pods("default").Create(ctx, missing, metav1.CreateOptions{})
 	check(t, "pod without account", err, false)

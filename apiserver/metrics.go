@@ -3,13 +3,13 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/duetk8s/duet/clusterip"
@@ -122,15 +122,11 @@ func remember(ctx context.Context, svc *corev1.Service) {
 func (w *wish) scope(c clusterip.Change) string {
 	if w.svc != nil {
 		addrs, ports := clusterip.Claims(w.svc)
-		for _, a := range addrs {
-			if a == c.Addr {
-				return "static"
-			}
+		if slices.Contains(addrs, c.Addr) {
+			return "static"
 		}
-		for _, p := range ports {
-			if p == c.Port {
-				return "static"
-			}
+		if slices.Contains(ports, c.Port) {
+			return "static"
 		}
 	}
 	return "dynamic"

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"strconv"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
-
-	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 	"github.com/duetk8s/duet/etcd"

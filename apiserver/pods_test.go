@@ -38,7 +38,8 @@ func pod(name, node string) *corev1.Pod {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // TestPodDeletion tells what a deletion leaves behind: "gone", or the seconds of grace and the generation.
 func TestPodDeletion(t *testing.T) {

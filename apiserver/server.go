@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -37,8 +38,6 @@ import (
 	"k8s.io/client-go/informers"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-
-	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver/access"
 	"github.com/duetk8s/duet/apiserver/openapi"

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	etcdkubernetes "go.etcd.io/etcd/client/v3/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,8 +17,6 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	clientset "k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
-
-	etcdkubernetes "go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/etcd"

@@ -3,10 +3,12 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +34,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-
-	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver/resource"
 )
@@ -178,9 +178,7 @@ func attributes(r resource.Resource, obj runtime.Object) (labels.Set, fields.Set
 		set["metadata.namespace"] = m.GetNamespace()
 	}
 	if r.Fields != nil {
-		for k, v := range r.Fields(obj) {
-			set[k] = v
-		}
+		maps.Copy(set, r.Fields(obj))
 	}
 	return m.GetLabels(), set, nil
 }

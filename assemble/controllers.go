@@ -28,6 +28,8 @@ import (
 	"github.com/duetk8s/duet/controllers/kubernetesservice"
 	"github.com/duetk8s/duet/controllers/namespace"
 	"github.com/duetk8s/duet/controllers/nodeipam"
+	"github.com/duetk8s/duet/controllers/nodelifecycle"
+	"github.com/duetk8s/duet/controllers/podgc"
 	"github.com/duetk8s/duet/controllers/serviceaccount"
 	"github.com/duetk8s/duet/controllers/servicecidr"
 	"github.com/duetk8s/duet/pki"
@@ -87,8 +89,8 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
 	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
-		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount, c.scheduler,
-		c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
+		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
+		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
 	} {
 		r, err := make(api, cfg)
 		if err != nil {
@@ -186,6 +188,27 @@ func (c *controllers) serviceAccount(api *apiserver.Server, _ ServerConfig) (run
 		*client = made
 	}
 	return serviceaccount.New(deps, c.keys.CA())
+}
+
+func (c *controllers) nodeLifecycle(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("node-controller")))
+	if err != nil {
+		return nil, err
+	}
+	core := api.Informers().Core().V1()
+	return nodelifecycle.New(nodelifecycle.Deps{
+		Client: client, Nodes: core.Nodes(), Pods: core.Pods(), Leases: api.Informers().Coordination().V1().Leases(),
+		Events: c.recorder(client, "node-controller"),
+	})
+}
+
+func (c *controllers) podGC(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("pod-garbage-collector")))
+	if err != nil {
+		return nil, err
+	}
+	core := api.Informers().Core().V1()
+	return podgc.New(podgc.Deps{Client: client, Nodes: core.Nodes(), Pods: core.Pods()})
 }
 
 // clients of one identity that works on kinds it learns at run time.

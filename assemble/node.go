@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
 
 	"github.com/duetk8s/duet/cri/pause"
 	"github.com/duetk8s/duet/node"
+	"github.com/duetk8s/duet/proxy"
 )
 
 // NodeConfig says what a node is to be. It comes from flags that have been checked.
@@ -59,6 +61,12 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
 		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
 		Taints: taints, Labels: cfg.Labels,
+		Beside: func(i informers.SharedInformerFactory) (node.Component, error) {
+			return proxy.New(proxy.Deps{
+				Services: i.Core().V1().Services().Informer(), EndpointSlices: i.Discovery().V1().EndpointSlices().Informer(),
+				ServiceCIDRs: i.Networking().V1().ServiceCIDRs().Informer(), Nodes: i.Core().V1().Nodes().Informer(),
+			}, proxy.Config{Node: cfg.Name})
+		},
 	})
 	if err != nil {
 		return err

@@ -11,10 +11,9 @@ import (
 	"net/netip"
 	"path/filepath"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-
-	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/clusterip"

@@ -73,7 +73,7 @@ func (p Program) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		p.upCommand(), p.downCommand(), p.statusCommand(),
-		p.serverCommand(), p.nodeCommand(), p.boxCommand(), p.imageCommand(),
+		p.serverCommand(), p.nodeCommand(), p.boxCommand(), p.imageCommand(), p.tokenCommand(),
 		kubectlCommand(), p.versionCommand(),
 	)
 	checkArgs(root)

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/duetk8s/duet/dualstack"
@@ -19,7 +19,7 @@ const ManagedBy = "ipallocator.k8s.io"
 
 // Cluster is everything that has to agree, read at one revision of etcd.
 type Cluster struct {
-	Services  []*v1.Service
+	Services  []*corev1.Service
 	Addresses []*networkingv1.IPAddress
 	// Ports are the claims of node ports: number and the Service that holds it.
 	Ports []PortClaim
@@ -47,7 +47,7 @@ type Finding struct{ Rule, Object, Reason, Message string }
 func Audit(c Cluster) []Finding {
 	a := audit{
 		Cluster:  c,
-		services: make(map[string]*v1.Service, len(c.Services)),
+		services: make(map[string]*corev1.Service, len(c.Services)),
 		byAddr:   make(map[netip.Addr]*networkingv1.IPAddress, len(c.Addresses)),
 		byPort:   make(map[int32]PortClaim, len(c.Ports)),
 		users:    make(map[int32]string),
@@ -81,7 +81,7 @@ func Audit(c Cluster) []Finding {
 
 type audit struct {
 	Cluster
-	services map[string]*v1.Service
+	services map[string]*corev1.Service
 	byAddr   map[netip.Addr]*networkingv1.IPAddress
 	byPort   map[int32]PortClaim
 	users    map[int32]string // node port → the first Service seen with it
@@ -93,7 +93,7 @@ func (a *audit) find(rule, object, reason, format string, args ...any) {
 }
 
 // service checks what svc holds against the claims.
-func (a *audit) service(svc *v1.Service) {
+func (a *audit) service(svc *corev1.Service) {
 	if mayHaveAddresses(svc) && !headless(svc) {
 		for _, ip := range svc.Spec.ClusterIPs {
 			a.clusterIP(svc, ip)
@@ -106,7 +106,7 @@ func (a *audit) service(svc *v1.Service) {
 }
 
 // clusterIP is the Service side of B7.
-func (a *audit) clusterIP(svc *v1.Service, ip string) {
+func (a *audit) clusterIP(svc *corev1.Service, ip string) {
 	name := key(svc.Namespace, svc.Name)
 	object := "Service " + name
 	addr, ok := parseAddr(ip)
@@ -167,7 +167,7 @@ func (a *audit) address(ip *networkingv1.IPAddress) {
 }
 
 // nodePort is the Service side of A9.9.
-func (a *audit) nodePort(svc *v1.Service, port int32) {
+func (a *audit) nodePort(svc *corev1.Service, port int32) {
 	name := key(svc.Namespace, svc.Name)
 	object := "Service " + name
 	if !a.NodePorts.Contains(port) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/duetk8s/duet/dualstack"
 )
@@ -90,10 +90,10 @@ func BenchmarkPlan(b *testing.B) {
 func BenchmarkPlanDual(b *testing.B) {
 	s := newTestSpace("10.96.0.0/16,fd00:10:96::/112")
 	s.random = rand.Uint64N
-	for name, t := range map[string]v1.ServiceType{"ClusterIP": v1.ServiceTypeClusterIP, "NodePort": v1.ServiceTypeNodePort} {
+	for name, t := range map[string]corev1.ServiceType{"ClusterIP": corev1.ServiceTypeClusterIP, "NodePort": corev1.ServiceTypeNodePort} {
 		b.Run(name, func(b *testing.B) {
 			fresh := service(withPolicy("RequireDualStack"), withType(t))
-			ports := make([]v1.ServicePort, 1)
+			ports := make([]corev1.ServicePort, 1)
 			b.ReportAllocs()
 			for b.Loop() {
 				svc := *fresh

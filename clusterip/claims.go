@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Claims returns what a stored Service holds, each once: its cluster addresses, and its node ports
@@ -13,7 +13,7 @@ import (
 //
 // A node port on a type that has none is not a claim: upstream stores one on an ExternalName
 // Service without allocating it (A5.9). Nor is an address that does not parse.
-func Claims(svc *v1.Service) (addrs []netip.Addr, ports []int32) {
+func Claims(svc *corev1.Service) (addrs []netip.Addr, ports []int32) {
 	if mayHaveAddresses(svc) && !headless(svc) {
 		addrs = make([]netip.Addr, 0, 2)
 		for _, ip := range svc.Spec.ClusterIPs {
@@ -35,7 +35,7 @@ func Claims(svc *v1.Service) (addrs []netip.Addr, ports []int32) {
 }
 
 // nodePorts returns the node ports that the ports of svc hold, each once.
-func nodePorts(svc *v1.Service) []int32 {
+func nodePorts(svc *corev1.Service) []int32 {
 	if !mayHaveNodePorts(svc) {
 		return nil
 	}

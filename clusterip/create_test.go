@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // The tables of the specification, as they stand there. D is the cluster's default family, X the
@@ -85,14 +85,14 @@ func TestA3_Tables(t *testing.T) {
 					name := fmt.Sprintf("%s/%s/%s/%s", cluster.name, row[0], policy, column)
 					cases++
 					t.Run(name, func(t *testing.T) {
-						request := func() *v1.Service {
+						request := func() *corev1.Service {
 							svc := service(withFamilies(families(column, cluster.meaning)...))
 							svc.Spec.IPFamilyPolicy = policyNamed(policy)
 							requestIPs(svc, row[0], cluster.meaning)
 							return svc
 						}
-						external := service(withType(v1.ServiceTypeExternalName))
-						for _, old := range []*v1.Service{nil, external} {
+						external := service(withType(corev1.ServiceTypeExternalName))
+						for _, old := range []*corev1.Service{nil, external} {
 							svc := request()
 							err := newTestSpace(cluster.flag).Plan(svc, old)
 							checkA3(t, svc, err, want, policy, cluster.meaning)
@@ -108,11 +108,11 @@ func TestA3_Tables(t *testing.T) {
 }
 
 // requestIPs sets what a cell of the first column says.
-func requestIPs(svc *v1.Service, cell string, meaning map[string]string) {
+func requestIPs(svc *corev1.Service, cell string, meaning map[string]string) {
 	what, selector, _ := strings.Cut(cell, ", ")
 	switch {
 	case what == "None":
-		withIPs(v1.ClusterIPNone)(svc)
+		withIPs(corev1.ClusterIPNone)(svc)
 		if selector == "no selector" {
 			withoutSelector(svc)
 		}
@@ -122,7 +122,7 @@ func requestIPs(svc *v1.Service, cell string, meaning map[string]string) {
 	}
 }
 
-func checkA3(t *testing.T, svc *v1.Service, err error, want, policy string, meaning map[string]string) {
+func checkA3(t *testing.T, svc *corev1.Service, err error, want, policy string, meaning map[string]string) {
 	t.Helper()
 	open := strings.IndexByte(want, '[')
 	if open < 0 {
@@ -148,13 +148,13 @@ func checkA3(t *testing.T, svc *v1.Service, err error, want, policy string, mean
 }
 
 // checkA38: clusterIPs follow ipFamilies, clusterIP is the first of them; headless keeps one None.
-func checkA38(t *testing.T, svc *v1.Service) {
+func checkA38(t *testing.T, svc *corev1.Service) {
 	t.Helper()
 	ips := svc.Spec.ClusterIPs
 	if len(ips) == 0 || svc.Spec.ClusterIP != ips[0] {
 		t.Fatalf("clusterIP %q, clusterIPs %q", svc.Spec.ClusterIP, ips)
 	}
-	if ips[0] == v1.ClusterIPNone {
+	if ips[0] == corev1.ClusterIPNone {
 		if len(ips) != 1 {
 			t.Errorf("headless with clusterIPs %q", ips)
 		}
@@ -169,10 +169,10 @@ func checkA38(t *testing.T, svc *v1.Service) {
 func TestA1_10_DefaultOnRead(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		svc  *v1.Service
+		svc  *corev1.Service
 		want string
 	}{
-		{"one address", service(func(s *v1.Service) { s.Spec.ClusterIP = "fd00::1" }), "S [IPv6] [fd00::1]"},
+		{"one address", service(func(s *corev1.Service) { s.Spec.ClusterIP = "fd00::1" }), "S [IPv6] [fd00::1]"},
 		{"two addresses", service(withIPs("fd00::1", "10.0.0.1")), "R [IPv6 IPv4] [fd00::1 10.0.0.1]"},
 		{"headless", service(withIPs("None")), "S [IPv4] [None]"},
 		{"headless without selector", service(withIPs("None"), withoutSelector), "R [IPv4 IPv6] [None]"},

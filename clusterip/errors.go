@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -84,13 +84,13 @@ func (s *Space) portsFull(what string) error {
 
 // addressRefused is A7.1, A7.2 and A7.4. The value shown is the list as it stands, with an empty
 // string for an address yet to be picked (A7.7).
-func addressRefused(svc *v1.Service, ip string, cause error) error {
+func addressRefused(svc *corev1.Service, ip string, cause error) error {
 	return invalid(svc, field.Invalid(specPath("clusterIPs"), svc.Spec.ClusterIPs,
 		fmt.Sprintf("failed to allocate IP %s: %s", ip, cause)))
 }
 
 // invalid is the 422 of section 0.
-func invalid(svc *v1.Service, errs ...*field.Error) error {
+func invalid(svc *corev1.Service, errs ...*field.Error) error {
 	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, svc.Name, errs)
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/duetk8s/duet/clusterip"
@@ -23,21 +23,21 @@ func ExampleSpace_Plan() {
 	space.ReplaceAddrs(4, []netip.Addr{netip.MustParseAddr("10.96.0.1")})
 	space.ReplacePorts(4, nil)
 
-	policy := v1.IPFamilyPolicyPreferDualStack
-	web := &v1.Service{
+	policy := corev1.IPFamilyPolicyPreferDualStack
+	web := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
-		Spec: v1.ServiceSpec{
-			Type:           v1.ServiceTypeNodePort,
+		Spec: corev1.ServiceSpec{
+			Type:           corev1.ServiceTypeNodePort,
 			IPFamilyPolicy: &policy,
-			Ports:          []v1.ServicePort{{Port: 80, Protocol: v1.ProtocolTCP}},
+			Ports:          []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 		},
 	}
 	fmt.Println(space.Plan(web, nil))
 	fmt.Println(web.Spec.IPFamilies, web.Spec.ClusterIPs, web.Spec.Ports[0].NodePort)
 
-	wish := &v1.Service{
+	wish := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "wish"},
-		Spec:       v1.ServiceSpec{Type: v1.ServiceTypeClusterIP, ClusterIP: "10.96.0.1"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.1"},
 	}
 	fmt.Println(space.Plan(wish, nil))
 	// Output:

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/duetk8s/duet/dualstack"
@@ -12,7 +12,7 @@ import (
 
 // planFamilies settles ipFamilyPolicy and ipFamilies: tables A3.T1 and A3.T2 on create, A6.3 on
 // update. Faults are looked for in three rounds, each reported as a whole and hiding the next.
-func (s *Space) planFamilies(svc, old *v1.Service) error {
+func (s *Space) planFamilies(svc, old *corev1.Service) error {
 	if !mayHaveAddresses(svc) || frozen(svc, old) {
 		return nil
 	}
@@ -44,39 +44,39 @@ func (s *Space) planFamilies(svc, old *v1.Service) error {
 
 // frozen reports whether an update leaves the addresses of a PreferDualStack Service alone, so that
 // it does not change with the cluster around it (A6.3b).
-func frozen(svc, old *v1.Service) bool {
+func frozen(svc, old *corev1.Service) bool {
 	return old != nil &&
 		old.Spec.Type == svc.Spec.Type &&
-		policyOf(svc) == v1.IPFamilyPolicyPreferDualStack &&
-		(old.Spec.IPFamilyPolicy == nil || policyOf(old) == v1.IPFamilyPolicyPreferDualStack) &&
+		policyOf(svc) == corev1.IPFamilyPolicyPreferDualStack &&
+		(old.Spec.IPFamilyPolicy == nil || policyOf(old) == corev1.IPFamilyPolicyPreferDualStack) &&
 		slices.Equal(old.Spec.ClusterIPs, svc.Spec.ClusterIPs) &&
 		slices.Equal(old.Spec.IPFamilies, svc.Spec.IPFamilies)
 }
 
 // settlePolicy sets a missing policy: that of the old object (A6.2), else SingleStack, else, for a
 // headless Service without selector, RequireDualStack (A3.1).
-func settlePolicy(svc, old *v1.Service) {
+func settlePolicy(svc, old *corev1.Service) {
 	if svc.Spec.IPFamilyPolicy != nil {
 		return
 	}
-	policy := v1.IPFamilyPolicySingleStack
+	policy := corev1.IPFamilyPolicySingleStack
 	switch {
 	case old != nil && old.Spec.IPFamilyPolicy != nil:
 		policy = *old.Spec.IPFamilyPolicy
 	case headless(svc) && selectorless(svc):
-		policy = v1.IPFamilyPolicyRequireDualStack
+		policy = corev1.IPFamilyPolicyRequireDualStack
 	}
 	svc.Spec.IPFamilyPolicy = &policy
 }
 
 // release drops the secondary address and family when an update says SingleStack and left the lists
 // alone. Under any other policy a shorter list is an error, E6 or E7 (A6.3).
-func release(svc, old *v1.Service) field.ErrorList {
+func release(svc, old *corev1.Service) field.ErrorList {
 	if old == nil {
 		return nil
 	}
 	spec, before := &svc.Spec, &old.Spec
-	if policyOf(svc) == v1.IPFamilyPolicySingleStack {
+	if policyOf(svc) == corev1.IPFamilyPolicySingleStack {
 		if len(spec.ClusterIPs) > 1 && slices.Equal(spec.ClusterIPs, before.ClusterIPs) {
 			spec.ClusterIPs = spec.ClusterIPs[:1]
 		}
@@ -96,8 +96,8 @@ func release(svc, old *v1.Service) field.ErrorList {
 }
 
 // checkSingleStack refuses two of anything under SingleStack, E1 and E2 (A3.2).
-func checkSingleStack(svc *v1.Service) field.ErrorList {
-	if policyOf(svc) != v1.IPFamilyPolicySingleStack {
+func checkSingleStack(svc *corev1.Service) field.ErrorList {
+	if policyOf(svc) != corev1.IPFamilyPolicySingleStack {
 		return nil
 	}
 	const must = "must be 'RequireDualStack' or 'PreferDualStack' when multiple "
@@ -113,7 +113,7 @@ func checkSingleStack(svc *v1.Service) field.ErrorList {
 
 // inferFamilies appends the families of those addresses that have none beside them (A3.3), or says
 // that the cluster lacks them, E3.
-func (s *Space) inferFamilies(svc *v1.Service) field.ErrorList {
+func (s *Space) inferFamilies(svc *corev1.Service) field.ErrorList {
 	if headless(svc) {
 		return nil
 	}
@@ -131,9 +131,9 @@ func (s *Space) inferFamilies(svc *v1.Service) field.ErrorList {
 }
 
 // checkConfigured compares policy and families with those of the cluster, E4 and E5.
-func (s *Space) checkConfigured(svc *v1.Service) field.ErrorList {
+func (s *Space) checkConfigured(svc *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
-	if policyOf(svc) == v1.IPFamilyPolicyRequireDualStack && !s.dualStack() {
+	if policyOf(svc) == corev1.IPFamilyPolicyRequireDualStack && !s.dualStack() {
 		errs = append(errs, wrongPolicy(svc, "this cluster is not configured for dual-stack services")) // E4
 	}
 	for i, family := range svc.Spec.IPFamilies {
@@ -147,14 +147,14 @@ func (s *Space) checkConfigured(svc *v1.Service) field.ErrorList {
 
 // completeFamilies starts from the default family and adds the other one if the policy asks for it
 // and it is to be had (A3.4).
-func (s *Space) completeFamilies(svc *v1.Service, dual bool) {
+func (s *Space) completeFamilies(svc *corev1.Service, dual bool) {
 	spec := &svc.Spec
 	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = append(make([]v1.IPFamily, 0, 2), v1.IPFamily(s.families[0]))
+		spec.IPFamilies = append(make([]corev1.IPFamily, 0, 2), corev1.IPFamily(s.families[0]))
 	}
-	if dual && len(spec.IPFamilies) == 1 && policyOf(svc) != v1.IPFamilyPolicySingleStack {
+	if dual && len(spec.IPFamilies) == 1 && policyOf(svc) != corev1.IPFamilyPolicySingleStack {
 		other := familyOf(spec.IPFamilies[0]).Other()
-		spec.IPFamilies = append(spec.IPFamilies, v1.IPFamily(other))
+		spec.IPFamilies = append(spec.IPFamilies, corev1.IPFamily(other))
 	}
 }
 
@@ -163,13 +163,13 @@ func (s *Space) configured(f dualstack.Family) bool { return slices.Contains(s.f
 func (s *Space) dualStack() bool { return len(s.families) > 1 }
 
 // policyOf returns the policy of svc, or "" if it has none.
-func policyOf(svc *v1.Service) v1.IPFamilyPolicy {
+func policyOf(svc *corev1.Service) corev1.IPFamilyPolicy {
 	if svc.Spec.IPFamilyPolicy == nil {
 		return ""
 	}
 	return *svc.Spec.IPFamilyPolicy
 }
 
-func wrongPolicy(svc *v1.Service, detail string) *field.Error {
+func wrongPolicy(svc *corev1.Service, detail string) *field.Error {
 	return field.Invalid(specPath("ipFamilyPolicy"), svc.Spec.IPFamilyPolicy, detail)
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -13,9 +13,9 @@ import (
 
 // The words that ipFamilies and ipFamilyPolicy know, in the order of the error message (A5.11).
 var (
-	knownFamilies = [...]v1.IPFamily{v1.IPv4Protocol, v1.IPv6Protocol}
-	knownPolicies = [...]v1.IPFamilyPolicy{
-		v1.IPFamilyPolicyPreferDualStack, v1.IPFamilyPolicyRequireDualStack, v1.IPFamilyPolicySingleStack,
+	knownFamilies = [...]corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	knownPolicies = [...]corev1.IPFamilyPolicy{
+		corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack,
 	}
 )
 
@@ -24,7 +24,7 @@ var (
 // allocation has to rely on it, and validation does so again at the end. Old is nil on create; its
 // addresses are not checked for syntax again (0.9). ExternalName Services pass: they must have none
 // of these fields (A5.10).
-func CheckClusterIPs(svc, old *v1.Service) field.ErrorList {
+func CheckClusterIPs(svc, old *corev1.Service) field.ErrorList {
 	if !mayHaveAddresses(svc) {
 		return nil
 	}
@@ -39,7 +39,7 @@ func CheckClusterIPs(svc, old *v1.Service) field.ErrorList {
 }
 
 // checkCoupling holds clusterIP against clusterIPs (A4.1, A4.2).
-func checkCoupling(svc *v1.Service) field.ErrorList {
+func checkCoupling(svc *corev1.Service) field.ErrorList {
 	ips := svc.Spec.ClusterIPs
 	switch {
 	case svc.Spec.ClusterIP == "" && len(ips) > 0:
@@ -53,7 +53,7 @@ func checkCoupling(svc *v1.Service) field.ErrorList {
 }
 
 // checkFamilyNames checks the words in ipFamilies and ipFamilyPolicy (A5.11).
-func checkFamilyNames(svc *v1.Service) field.ErrorList {
+func checkFamilyNames(svc *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	for i, family := range svc.Spec.IPFamilies {
 		if !slices.Contains(knownFamilies[:], family) {
@@ -71,14 +71,14 @@ func checkFamilyNames(svc *v1.Service) field.ErrorList {
 
 // checkSyntax checks each entry of clusterIPs and their number (A4.3, A4.4, 0.7, 0.9), and reports
 // whether one of them cannot be understood.
-func checkSyntax(svc, old *v1.Service) (errs field.ErrorList, broken bool) {
+func checkSyntax(svc, old *corev1.Service) (errs field.ErrorList, broken bool) {
 	ips := svc.Spec.ClusterIPs
 	var stored []string
 	if old != nil {
 		stored = old.Spec.ClusterIPs
 	}
 	for i, ip := range ips {
-		if i == 0 && ip == v1.ClusterIPNone {
+		if i == 0 && ip == corev1.ClusterIPNone {
 			if len(ips) > 1 {
 				errs = append(errs, field.Invalid(specPath("clusterIPs"), ips, "'None' must be the first and only value"))
 				broken = true
@@ -99,7 +99,7 @@ func checkSyntax(svc, old *v1.Service) (errs field.ErrorList, broken bool) {
 
 // checkFamilies wants addresses of different families (A4.4), in the order that ipFamilies says as
 // far as it goes (Vf).
-func checkFamilies(svc *v1.Service) field.ErrorList {
+func checkFamilies(svc *corev1.Service) field.ErrorList {
 	ips := svc.Spec.ClusterIPs
 	if headless(svc) {
 		return nil
@@ -123,9 +123,9 @@ func mixed(ips []string) bool {
 }
 
 // ipFamilyOf returns the family of an address as it is written, "" if it is none.
-func ipFamilyOf(ip string) v1.IPFamily {
+func ipFamilyOf(ip string) corev1.IPFamily {
 	addr, _ := parseAddr(ip)
-	return v1.IPFamily(dualstack.Of(addr))
+	return corev1.IPFamily(dualstack.Of(addr))
 }
 
 // specPath names a field of spec. Paths are made only once there is an error to report.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // choices turns fuzzed bytes into decisions; when they run out, every decision is the first.
@@ -32,19 +32,19 @@ func (c *choices) ip() string {
 		"FD00:0::9", "fd00::", "fd01::5", "::ffff:10.96.0.9", "010.96.0.9", "fe80::1%eth0", c.text)
 }
 
-func (c *choices) service(name string) *v1.Service {
-	svc := service(withType(choose(c, v1.ServiceTypeClusterIP, v1.ServiceTypeNodePort, v1.ServiceTypeLoadBalancer,
-		v1.ServiceTypeExternalName, v1.ServiceType(c.text))))
+func (c *choices) service(name string) *corev1.Service {
+	svc := service(withType(choose(c, corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer,
+		corev1.ServiceTypeExternalName, corev1.ServiceType(c.text))))
 	svc.Name = name
 	spec := &svc.Spec
 	spec.Selector = choose(c, map[string]string{"app": "web"}, nil)
 	if policy := choose(c, "", "S", "P", "R", "X"); policy == "X" {
-		withPolicy(v1.IPFamilyPolicy(c.text))(svc)
+		withPolicy(corev1.IPFamilyPolicy(c.text))(svc)
 	} else {
 		spec.IPFamilyPolicy = policyNamed(policy)
 	}
 	for range c.below(4) {
-		spec.IPFamilies = append(spec.IPFamilies, choose(c, v1.IPv4Protocol, v1.IPv6Protocol, v1.IPFamily(c.text)))
+		spec.IPFamilies = append(spec.IPFamilies, choose(c, corev1.IPv4Protocol, corev1.IPv6Protocol, corev1.IPFamily(c.text)))
 	}
 	for range c.below(4) {
 		spec.ClusterIPs = append(spec.ClusterIPs, c.ip())
@@ -54,13 +54,13 @@ func (c *choices) service(name string) *v1.Service {
 	}
 	spec.Ports = nil
 	for i := range c.below(5) {
-		spec.Ports = append(spec.Ports, v1.ServicePort{
-			Name: fmt.Sprint(i), Protocol: choose(c, v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP),
+		spec.Ports = append(spec.Ports, corev1.ServicePort{
+			Name: fmt.Sprint(i), Protocol: choose(c, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP),
 			Port: choose(c, int32(53), 80, 443), NodePort: c.nodePort(),
 		})
 	}
 	spec.AllocateLoadBalancerNodePorts = choose(c, nil, new(true), new(false))
-	spec.ExternalTrafficPolicy = choose(c, v1.ServiceExternalTrafficPolicyCluster, v1.ServiceExternalTrafficPolicyLocal)
+	spec.ExternalTrafficPolicy = choose(c, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)
 	spec.HealthCheckNodePort = c.nodePort()
 	return svc
 }
@@ -111,7 +111,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add([]byte{2, 1, 1, 2, 3, 1, 4, 9, 9, 9, 9, 1, 0, 2, 2, 1, 0, 2, 2, 3, 1, 1, 1, 1, 1, 0}, "10.96.0.5", uint64(2))
 	f.Add([]byte{4, 0, 0, 0, 0, 1, 2, 0, 3, 0, 0, 0, 4, 0, 0, 0, 1, 1, 0, 2, 0, 0, 2, 1, 1}, "", uint64(3))
 	f.Fuzz(func(t *testing.T, data []byte, text string, seed uint64) {
-		run := func() (s *Space, svc, old *v1.Service, err error) {
+		run := func() (s *Space, svc, old *corev1.Service, err error) {
 			c := &choices{slices.Clone(data), text}
 			s = c.space(seed)
 			if c.below(2) == 1 {
@@ -137,7 +137,7 @@ func FuzzPlan(f *testing.F) {
 }
 
 // stored returns a Service that a client could have stored, or nil.
-func stored(s *Space, c *choices) *v1.Service {
+func stored(s *Space, c *choices) *corev1.Service {
 	old := c.service("web")
 	if s.Plan(old, nil) != nil {
 		return nil
@@ -148,7 +148,7 @@ func stored(s *Space, c *choices) *v1.Service {
 
 // validationRefuses stands in for the rules about clusterIPs that package apiserver/service applies
 // to the outcome of a plan (A6.6).
-func validationRefuses(svc, old *v1.Service) bool {
+func validationRefuses(svc, old *corev1.Service) bool {
 	if old == nil || !mayHaveAddresses(svc) || !mayHaveAddresses(old) {
 		return false
 	}
@@ -163,7 +163,7 @@ func validationRefuses(svc, old *v1.Service) bool {
 	return false
 }
 
-func checkGains(t *testing.T, s *Space, svc, old *v1.Service) {
+func checkGains(t *testing.T, s *Space, svc, old *corev1.Service) {
 	t.Helper()
 	addrs, ports := Claims(svc)
 	var heldAddrs []netip.Addr

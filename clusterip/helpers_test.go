@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -44,14 +44,14 @@ func newTestSpace(list string) *Space {
 
 func prefixes(list string) []netip.Prefix {
 	var parsed []netip.Prefix
-	for _, p := range strings.Split(list, ",") {
+	for p := range strings.SplitSeq(list, ",") {
 		parsed = append(parsed, netip.MustParsePrefix(p))
 	}
 	return parsed
 }
 
 // take tells s that svc is stored.
-func take(s *Space, rev int64, svc *v1.Service) {
+func take(s *Space, rev int64, svc *corev1.Service) {
 	addrs, ports := Claims(svc)
 	var changes []Change
 	for _, a := range addrs {
@@ -69,13 +69,13 @@ func takeAddrs(s *Space, rev int64, addrs ...string) {
 	}
 }
 
-func service(options ...func(*v1.Service)) *v1.Service {
-	svc := &v1.Service{
+func service(options ...func(*corev1.Service)) *corev1.Service {
+	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
-		Spec: v1.ServiceSpec{
-			Type:     v1.ServiceTypeClusterIP,
+		Spec: corev1.ServiceSpec{
+			Type:     corev1.ServiceTypeClusterIP,
 			Selector: map[string]string{"app": "web"},
-			Ports:    []v1.ServicePort{{Port: 80, Protocol: v1.ProtocolTCP}},
+			Ports:    []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
 		},
 	}
 	for _, o := range options {
@@ -85,8 +85,8 @@ func service(options ...func(*v1.Service)) *v1.Service {
 }
 
 // withIPs sets both clusterIPs and clusterIP, as clients must.
-func withIPs(ips ...string) func(*v1.Service) {
-	return func(svc *v1.Service) {
+func withIPs(ips ...string) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
 		svc.Spec.ClusterIPs = ips
 		if len(ips) > 0 {
 			svc.Spec.ClusterIP = ips[0]
@@ -94,26 +94,26 @@ func withIPs(ips ...string) func(*v1.Service) {
 	}
 }
 
-func withPolicy(p v1.IPFamilyPolicy) func(*v1.Service) {
-	return func(svc *v1.Service) { svc.Spec.IPFamilyPolicy = &p }
+func withPolicy(p corev1.IPFamilyPolicy) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = &p }
 }
 
-func withFamilies(families ...v1.IPFamily) func(*v1.Service) {
-	return func(svc *v1.Service) { svc.Spec.IPFamilies = families }
+func withFamilies(families ...corev1.IPFamily) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Spec.IPFamilies = families }
 }
 
-func withType(t v1.ServiceType) func(*v1.Service) {
-	return func(svc *v1.Service) { svc.Spec.Type = t }
+func withType(t corev1.ServiceType) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Spec.Type = t }
 }
 
-func withPorts(ports ...v1.ServicePort) func(*v1.Service) {
-	return func(svc *v1.Service) { svc.Spec.Ports = ports }
+func withPorts(ports ...corev1.ServicePort) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Spec.Ports = ports }
 }
 
-func withoutSelector(svc *v1.Service) { svc.Spec.Selector = nil }
+func withoutSelector(svc *corev1.Service) { svc.Spec.Selector = nil }
 
 // mustPlan plans svc and fails the test if that fails.
-func mustPlan(t *testing.T, s *Space, svc, old *v1.Service) *v1.Service {
+func mustPlan(t *testing.T, s *Space, svc, old *corev1.Service) *corev1.Service {
 	t.Helper()
 	if err := s.Plan(svc, old); err != nil {
 		t.Fatalf("plan: %v", err)
@@ -179,11 +179,11 @@ func alternatives(cell string) []string {
 }
 
 // policyNamed translates S, P, R; nil for "unset" and "nil".
-func policyNamed(letter string) *v1.IPFamilyPolicy {
-	p := map[string]v1.IPFamilyPolicy{
-		"S": v1.IPFamilyPolicySingleStack,
-		"P": v1.IPFamilyPolicyPreferDualStack,
-		"R": v1.IPFamilyPolicyRequireDualStack,
+func policyNamed(letter string) *corev1.IPFamilyPolicy {
+	p := map[string]corev1.IPFamilyPolicy{
+		"S": corev1.IPFamilyPolicySingleStack,
+		"P": corev1.IPFamilyPolicyPreferDualStack,
+		"R": corev1.IPFamilyPolicyRequireDualStack,
 	}[letter]
 	if p == "" {
 		return nil
@@ -192,7 +192,7 @@ func policyNamed(letter string) *v1.IPFamilyPolicy {
 }
 
 // letters are the policies by the first letter of their names.
-func letter(svc *v1.Service) string {
+func letter(svc *corev1.Service) string {
 	if svc.Spec.IPFamilyPolicy == nil {
 		return "nil"
 	}
@@ -205,16 +205,16 @@ func list(cell string, meaning map[string]string) []string {
 		return nil
 	}
 	var values []string
-	for _, word := range strings.Split(strings.Trim(cell, "[]"), ",") {
+	for word := range strings.SplitSeq(strings.Trim(cell, "[]"), ",") {
 		values = append(values, meaning[word])
 	}
 	return values
 }
 
-func families(cell string, meaning map[string]string) []v1.IPFamily {
-	var out []v1.IPFamily
+func families(cell string, meaning map[string]string) []corev1.IPFamily {
+	var out []corev1.IPFamily
 	for _, f := range list(cell, meaning) {
-		out = append(out, v1.IPFamily(f))
+		out = append(out, corev1.IPFamily(f))
 	}
 	return out
 }

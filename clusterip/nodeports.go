@@ -4,39 +4,39 @@ import (
 	"fmt"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // wantsNodePorts reports whether ports of svc get node ports without asking (A9.7).
-func wantsNodePorts(svc *v1.Service) bool {
+func wantsNodePorts(svc *corev1.Service) bool {
 	switch svc.Spec.Type {
-	case v1.ServiceTypeNodePort:
+	case corev1.ServiceTypeNodePort:
 		return true
-	case v1.ServiceTypeLoadBalancer:
+	case corev1.ServiceTypeLoadBalancer:
 		return svc.Spec.AllocateLoadBalancerNodePorts == nil || *svc.Spec.AllocateLoadBalancerNodePorts
 	}
 	return false
 }
 
 // mayHaveNodePorts reports whether svc is of a type that may have node ports.
-func mayHaveNodePorts(svc *v1.Service) bool {
-	return svc.Spec.Type == v1.ServiceTypeNodePort || svc.Spec.Type == v1.ServiceTypeLoadBalancer
+func mayHaveNodePorts(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
 // wantsHealthCheckPort reports whether svc needs a port where load balancers ask each node whether
 // it has endpoints (A5.16).
-func wantsHealthCheckPort(svc *v1.Service) bool {
-	return svc.Spec.Type == v1.ServiceTypeLoadBalancer &&
-		svc.Spec.ExternalTrafficPolicy == v1.ServiceExternalTrafficPolicyLocal
+func wantsHealthCheckPort(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer &&
+		svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
 // portPlan allocates the node ports of one Service. A number serves both families and all
 // protocols (A9.2).
 type portPlan struct {
 	space *Space
-	svc   *v1.Service
+	svc   *corev1.Service
 	// held are the node ports that the old object holds. They may be kept, wherever the range is
 	// now.
 	held []int32
@@ -46,7 +46,7 @@ type portPlan struct {
 }
 
 // planPorts fills node ports and the port for health checks (A9).
-func (s *Space) planPorts(svc, old *v1.Service) error {
+func (s *Space) planPorts(svc, old *corev1.Service) error {
 	if !mayHaveNodePorts(svc) {
 		return nil
 	}
@@ -182,7 +182,7 @@ func (p *portPlan) next(what string) (int32, error) {
 }
 
 // nodePortOf returns the first node port among those ports whose service port is the one given.
-func nodePortOf(ports []v1.ServicePort, port int32) int32 {
+func nodePortOf(ports []corev1.ServicePort, port int32) int32 {
 	for i := range ports {
 		if ports[i].Port == port && ports[i].NodePort != 0 {
 			return ports[i].NodePort
@@ -192,8 +192,8 @@ func nodePortOf(ports []v1.ServicePort, port int32) int32 {
 }
 
 // duplicate reports whether one of ports has the node port and protocol of port.
-func duplicate(ports []v1.ServicePort, port v1.ServicePort) bool {
-	return slices.ContainsFunc(ports, func(p v1.ServicePort) bool {
+func duplicate(ports []corev1.ServicePort, port corev1.ServicePort) bool {
+	return slices.ContainsFunc(ports, func(p corev1.ServicePort) bool {
 		return p.NodePort != 0 && p.NodePort == port.NodePort && p.Protocol == port.Protocol
 	})
 }

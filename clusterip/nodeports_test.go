@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -37,11 +37,11 @@ func TestA9_3_Bands(t *testing.T) {
 }
 
 // tcp and udp write "80", "80:30080" or "name=80:30080".
-func tcp(s string) v1.ServicePort { return port(v1.ProtocolTCP, s) }
-func udp(s string) v1.ServicePort { return port(v1.ProtocolUDP, s) }
+func tcp(s string) corev1.ServicePort { return port(corev1.ProtocolTCP, s) }
+func udp(s string) corev1.ServicePort { return port(corev1.ProtocolUDP, s) }
 
-func port(protocol v1.Protocol, s string) v1.ServicePort {
-	p := v1.ServicePort{Protocol: protocol}
+func port(protocol corev1.Protocol, s string) corev1.ServicePort {
+	p := corev1.ServicePort{Protocol: protocol}
 	if name, rest, ok := strings.Cut(s, "="); ok {
 		p.Name, s = name, rest
 	}
@@ -52,7 +52,7 @@ func port(protocol v1.Protocol, s string) v1.ServicePort {
 }
 
 // show writes the node ports of svc.
-func show(svc *v1.Service) string {
+func show(svc *corev1.Service) string {
 	var out []string
 	for _, p := range svc.Spec.Ports {
 		out = append(out, fmt.Sprint(p.NodePort))
@@ -63,15 +63,15 @@ func show(svc *v1.Service) string {
 	return strings.Join(out, " ")
 }
 
-func lb(auto bool) func(*v1.Service) {
-	return func(svc *v1.Service) {
-		svc.Spec.Type, svc.Spec.AllocateLoadBalancerNodePorts = v1.ServiceTypeLoadBalancer, new(auto)
+func lb(auto bool) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Spec.Type, svc.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeLoadBalancer, new(auto)
 	}
 }
 
-func local(healthCheck int32) func(*v1.Service) {
-	return func(svc *v1.Service) {
-		svc.Spec.ExternalTrafficPolicy, svc.Spec.HealthCheckNodePort = v1.ServiceExternalTrafficPolicyLocal, healthCheck
+func local(healthCheck int32) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Spec.ExternalTrafficPolicy, svc.Spec.HealthCheckNodePort = corev1.ServiceExternalTrafficPolicyLocal, healthCheck
 	}
 }
 
@@ -84,10 +84,10 @@ func TestA9_NodePorts(t *testing.T) {
 	const outside = "provided port is not in the valid range. The range of valid ports is 30000-32767"
 	const taken = "provided port is already allocated"
 	const internal = "Internal error occurred: "
-	nodePort := withType(v1.ServiceTypeNodePort)
+	nodePort := withType(corev1.ServiceTypeNodePort)
 	for _, tt := range []struct {
 		name     string
-		svc, old *v1.Service
+		svc, old *corev1.Service
 		want     string
 	}{
 		{"ClusterIP has none", service(), nil, "0"},
@@ -118,8 +118,10 @@ func TestA9_NodePorts(t *testing.T) {
 		{"A9.8 taken", service(lb(false), local(30200)), nil, internal + "failed to allocate requested HealthCheck NodePort 30200: " + taken},
 		{"A9.8 outside", service(lb(false), local(80)), nil, internal + "failed to allocate requested HealthCheck NodePort 80: " + outside},
 		{"A9.8 own node port", service(lb(true), local(30080), withPorts(tcp("80:30080"))), nil, internal + "failed to allocate requested HealthCheck NodePort 30080: " + taken},
-		{"A9.8 own kept node port", service(lb(true), local(30080), withPorts(tcp("80:30080"))), service(lb(true), withPorts(tcp("80:30080"))),
-			internal + "failed to allocate requested HealthCheck NodePort 30080: " + taken},
+		{
+			"A9.8 own kept node port", service(lb(true), local(30080), withPorts(tcp("80:30080"))), service(lb(true), withPorts(tcp("80:30080"))),
+			internal + "failed to allocate requested HealthCheck NodePort 30080: " + taken,
+		},
 		{"A9.8 on the way to Local", service(lb(false), local(0)), service(lb(false)), "0 hc 30091"},
 		{"A9.8 kept", service(lb(false), local(0)), service(lb(false), local(30080)), "0 hc 30080"},
 		{"A9.8 not for a port", service(lb(true), local(0), withPorts(tcp("80:30080"))), service(lb(false), local(30080)), fmt.Sprintf(refused, 0, 30080) + taken},
@@ -131,8 +133,10 @@ func TestA9_NodePorts(t *testing.T) {
 		{"round the ports", service(lb(true), local(0), withPorts(tcp("80:30091"))), nil, "30091 hc 30092"},
 		// The Space has not heard of the old object yet.
 		{"behind: own health check port", service(lb(true), local(0), withPorts(tcp("80:30080"))), service(lb(false), local(30080)), fmt.Sprintf(refused, 0, 30080) + taken},
-		{"behind: own node port", service(lb(true), local(30080), withPorts(tcp("80:30080"))), service(lb(true), withPorts(tcp("80:30080"))),
-			internal + "failed to allocate requested HealthCheck NodePort 30080: " + taken},
+		{
+			"behind: own node port", service(lb(true), local(30080), withPorts(tcp("80:30080"))), service(lb(true), withPorts(tcp("80:30080"))),
+			internal + "failed to allocate requested HealthCheck NodePort 30080: " + taken,
+		},
 		{"behind: kept", service(nodePort, withPorts(tcp("80"))), service(nodePort, withPorts(tcp("80:30080"))), "30080"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,7 +171,7 @@ func TestA9_4_Full(t *testing.T) {
 		}
 		take(s, 2, svc)
 	}
-	for want, svc := range map[string]*v1.Service{
+	for want, svc := range map[string]*corev1.Service{
 		"Internal error occurred: failed to allocate a nodePort: range is full":               service(withType("NodePort")),
 		"Internal error occurred: failed to allocate a HealthCheck NodePort 0: range is full": service(lb(false), local(0)),
 	} {
@@ -185,7 +189,7 @@ func TestA9_2_Claims(t *testing.T) {
 	if got := fmt.Sprint(addrs, ports); got != "[10.96.0.1 fd00::1] [30080 30085 30090]" {
 		t.Errorf("got %s", got)
 	}
-	for _, svc := range []*v1.Service{
+	for _, svc := range []*corev1.Service{
 		service(withIPs("None"), withPorts(tcp("80:30080"))),
 		service(withType("ExternalName"), withIPs("10.96.0.1"), withPorts(tcp("80:30080"))),
 	} {

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Plan is the allocation hook of creating (old is nil) and updating a Service. It fills in what the
@@ -21,7 +21,7 @@ import (
 // Errors are ready for the client: a 422 with the field (A3, A4, A7.1-A7.4, A7.9, A9.4), a 500 where
 // [IsFull] (A7.5, A9.4) or where a requested health check port cannot be had (A9.8), and one plain
 // error (A9.6).
-func (s *Space) Plan(svc, old *v1.Service) error {
+func (s *Space) Plan(svc, old *corev1.Service) error {
 	if old == nil && svc.Name == "" {
 		return invalid(svc, errNoName)
 	}
@@ -41,7 +41,7 @@ func (s *Space) Plan(svc, old *v1.Service) error {
 
 // planAddresses fills clusterIPs up to one address for each family (A6.5, A7). The families are
 // tried in their order, where upstream's order is random (A8.6).
-func (s *Space) planAddresses(svc, old *v1.Service) error {
+func (s *Space) planAddresses(svc, old *corev1.Service) error {
 	from := firstMissing(svc, old)
 	families := svc.Spec.IPFamilies
 	if from >= len(families) {
@@ -66,7 +66,7 @@ func (s *Space) planAddresses(svc, old *v1.Service) error {
 }
 
 // planAddress returns clusterIPs[i] if it was asked for and can be had, or else picks an address.
-func (s *Space) planAddress(svc, old *v1.Service, i int) (string, error) {
+func (s *Space) planAddress(svc, old *corev1.Service, i int) (string, error) {
 	family, ip := familyOf(svc.Spec.IPFamilies[i]), svc.Spec.ClusterIPs[i]
 	if ip == "" {
 		addr, ok := s.pickAddr(family)
@@ -90,7 +90,7 @@ func (s *Space) planAddress(svc, old *v1.Service, i int) (string, error) {
 
 // firstMissing returns the position from which on addresses are to be allocated; everything before
 // it is old's and stays. A number past the last family means none at all.
-func firstMissing(svc, old *v1.Service) int {
+func firstMissing(svc, old *corev1.Service) int {
 	const none = math.MaxInt
 	switch {
 	case !mayHaveAddresses(svc) || headless(svc):
@@ -106,7 +106,7 @@ func firstMissing(svc, old *v1.Service) int {
 }
 
 // holds reports whether svc, which may be nil, is stored with addr.
-func holds(svc *v1.Service, addr netip.Addr) bool {
+func holds(svc *corev1.Service, addr netip.Addr) bool {
 	if svc == nil {
 		return false
 	}

@@ -35,7 +35,9 @@ func TestB6_2_B6_5_Spans(t *testing.T) {
 		{"fd00::/64", "fd00::1", "fd00::ffff:ffff:ffff:ffff", 256, full},
 		{"fd00::/48", "fd00::1", "fd00::ffff:ffff:ffff:ffff:ffff", 256, full},
 		{"::/0", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 256, full},
-		{"10.96.0.0/31", "", "", 0, 0}, {"10.96.0.0/32", "", "", 0, 0}, {"fd00::/128", "", "", 0, 0},
+		{"10.96.0.0/31", "", "", 0, 0},
+		{"10.96.0.0/32", "", "", 0, 0},
+		{"fd00::/128", "", "", 0, 0},
 	} {
 		sp, ok := addressSpan(netip.MustParsePrefix(tt.prefix))
 		if !ok {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Table A6.3, with "any" and "rejected" spelled out. Lower case is a family, upper case an address
@@ -62,7 +62,7 @@ func TestA6_3_Table(t *testing.T) {
 	}
 }
 
-func checkA63(t *testing.T, flag string, svc, old *v1.Service, want string) {
+func checkA63(t *testing.T, flag string, svc, old *corev1.Service, want string) {
 	t.Helper()
 	s, asked, stored := newTestSpace(flag), svc.DeepCopy(), old.DeepCopy()
 	take(s, 2, old)
@@ -132,11 +132,11 @@ func TestA6_3b_PreferDualStackFreeze(t *testing.T) {
 	if svc := mustPlan(t, dual, one.DeepCopy(), one); len(svc.Spec.ClusterIPs) != 1 {
 		t.Errorf("an untouched Service was upgraded: %v", svc.Spec.ClusterIPs)
 	}
-	for name, change := range map[string]func(*v1.Service){
+	for name, change := range map[string]func(*corev1.Service){
 		"R":                  withPolicy("RequireDualStack"),
 		"omit ipFamilies":    withFamilies(),
 		"add to ipFamilies":  withFamilies("IPv4", "IPv6"),
-		"nil policy, as PUT": func(svc *v1.Service) { svc.Spec.IPFamilyPolicy = nil },
+		"nil policy, as PUT": func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = nil },
 	} {
 		svc := one.DeepCopy()
 		change(svc)
@@ -162,14 +162,14 @@ func TestA6_3d_Headless(t *testing.T) {
 	s := newTestSpace("10.96.0.0/16,fd00:10:96::/112")
 	old := mustPlan(t, s, service(withIPs("None"), withPolicy("RequireDualStack"), withFamilies("IPv6")), nil)
 	for _, tt := range []struct {
-		families []v1.IPFamily
-		policy   v1.IPFamilyPolicy
+		families []corev1.IPFamily
+		policy   corev1.IPFamilyPolicy
 		want     string
 	}{
 		{nil, "RequireDualStack", "[IPv4 IPv6]"},
-		{[]v1.IPFamily{"IPv4", "IPv6"}, "RequireDualStack", "[IPv4 IPv6]"},
-		{[]v1.IPFamily{"IPv4"}, "RequireDualStack", "E7"},
-		{[]v1.IPFamily{"IPv4"}, "SingleStack", "[IPv4]"},
+		{[]corev1.IPFamily{"IPv4", "IPv6"}, "RequireDualStack", "[IPv4 IPv6]"},
+		{[]corev1.IPFamily{"IPv4"}, "RequireDualStack", "E7"},
+		{[]corev1.IPFamily{"IPv4"}, "SingleStack", "[IPv4]"},
 	} {
 		svc := service(withIPs("None"), withPolicy(tt.policy), withFamilies(tt.families...))
 		got := ""
@@ -190,7 +190,7 @@ func TestA6_5_ExternalName(t *testing.T) {
 	old := mustPlan(t, s, service(withPolicy("RequireDualStack"), withType("NodePort")), nil)
 	take(s, 2, old)
 	external := old.DeepCopy()
-	external.Spec.Type = v1.ServiceTypeExternalName
+	external.Spec.Type = corev1.ServiceTypeExternalName
 	mustPlan(t, s, external, old)
 	if addrs, ports := Claims(external); addrs != nil || ports != nil {
 		t.Errorf("an ExternalName Service claims %v %v", addrs, ports)

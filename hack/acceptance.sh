@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# acceptance.sh FOLDER PAGE...: runs the page scripts of the folder, if it is there, against bin/duet.
+# acceptance.sh FOLDER PAGE[:STACK]...: runs the page scripts of the folder, if it is there, against
+# bin/duet, with $STACK set where one is named.
 # The last line is the sum of theirs, "N passed, N failed".
 set -uo pipefail
 folder=$1
@@ -10,9 +11,10 @@ if [ "$(id -u)" != 0 ]; then
   exit 0
 fi
 passed=0 failed=0 status=0
-for page in "$@"; do
-  echo "== $page"
-  out=$(DUET=$PWD/bin/duet "$folder/$page.sh") || status=1
+for run in "$@"; do
+  echo "== ${run/:/, }"
+  page=${run%%:*} stack=${run#"$page"}
+  out=$(env ${stack:+"STACK=${stack#:}"} DUET="$PWD/bin/duet" "$folder/$page.sh") || status=1
   printf '%s\n' "$out" | grep -vE '^[0-9]+ passed, [0-9]+ failed$'
   if sum=$(printf '%s\n' "$out" | grep -E '^[0-9]+ passed, [0-9]+ failed$' | tail -1) && [ -n "$sum" ]; then
     passed=$((passed + $(cut -d' ' -f1 <<<"$sum"))) failed=$((failed + $(cut -d' ' -f3 <<<"$sum")))

@@ -105,12 +105,18 @@ func TestRoutes(t *testing.T) {
 		name, want, err string
 		routes          []Route
 	}{
-		{name: "both families", routes: []Route{route("10.244.1.0/24", "172.30.0.4"), route("fd00:10:244:1::/64", "fd00:172:30::4")},
-			want: "10.244.1.0/24 via 172.30.0.4|fd00:10:244:1::/64 via fd00:172:30::4"},
-		{name: "another gateway", routes: []Route{route("10.244.1.0/24", "172.30.0.5"), route("fd00:10:244:1::/64", "fd00:172:30::5")},
-			want: "10.244.1.0/24 via 172.30.0.5|fd00:10:244:1::/64 via fd00:172:30::5"},
-		{name: "one is impossible", routes: []Route{route("10.244.1.0/24", "192.0.2.1"), route("10.244.2.0/24", "172.30.0.5")},
-			want: "10.244.1.0/24 via 172.30.0.5|10.244.2.0/24 via 172.30.0.5", err: "route to 10.244.1.0/24 via 192.0.2.1: network is unreachable"},
+		{
+			name: "both families", routes: []Route{route("10.244.1.0/24", "172.30.0.4"), route("fd00:10:244:1::/64", "fd00:172:30::4")},
+			want: "10.244.1.0/24 via 172.30.0.4|fd00:10:244:1::/64 via fd00:172:30::4",
+		},
+		{
+			name: "another gateway", routes: []Route{route("10.244.1.0/24", "172.30.0.5"), route("fd00:10:244:1::/64", "fd00:172:30::5")},
+			want: "10.244.1.0/24 via 172.30.0.5|fd00:10:244:1::/64 via fd00:172:30::5",
+		},
+		{
+			name: "one is impossible", routes: []Route{route("10.244.1.0/24", "192.0.2.1"), route("10.244.2.0/24", "172.30.0.5")},
+			want: "10.244.1.0/24 via 172.30.0.5|10.244.2.0/24 via 172.30.0.5", err: "route to 10.244.1.0/24 via 192.0.2.1: network is unreachable",
+		},
 		{name: "none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

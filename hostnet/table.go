@@ -194,11 +194,15 @@ type family struct {
 
 var (
 	ipv4 = family{
-		"ipv4", unix.NFPROTO_IPV4, nftables.TypeIPAddr, [2]uint32{12, 16}, 4, netip.MustParsePrefix("127.0.0.0/8"),
+		"ipv4", unix.NFPROTO_IPV4, nftables.TypeIPAddr,
+		[2]uint32{12, 16},
+		4, netip.MustParsePrefix("127.0.0.0/8"),
 		[]netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4")},
 	}
 	ipv6 = family{
-		"ipv6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr, [2]uint32{8, 24}, 16, netip.MustParsePrefix("::1/128"),
+		"ipv6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr,
+		[2]uint32{8, 24},
+		16, netip.MustParsePrefix("::1/128"),
 		[]netip.Prefix{netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8")},
 	}
 )

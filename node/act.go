@@ -39,7 +39,7 @@ func (w *worker) act(ctx context.Context, a podstate.Action) {
 }
 
 func (w *worker) setupVolumes(ctx context.Context) {
-	pod := w.pod
+	pod, begun := w.pod, w.refresh.news
 	w.o.Volumes.Busy = true
 	w.after(ctx, func(ctx context.Context) note {
 		err := w.content.SetupVolumes(ctx, pod)
@@ -47,10 +47,10 @@ func (w *worker) setupVolumes(ctx context.Context) {
 			w.warn(pod, "FailedMount", err.Error())
 		}
 		return func(ctx context.Context) {
-			w.o.Volumes.Busy, w.o.Volumes.Done = false, err == nil
-			w.o.Volumes.Failed = nil
+			failed := w.o.Volumes
+			w.o.Volumes = podstate.Step{Done: err == nil}
 			if err != nil {
-				w.o.Volumes.Failed = w.failure(w.o.Volumes, "FailedMount", err.Error())
+				w.o.Volumes.Failed = w.refresh.stale(w.failure(failed, "FailedMount", err.Error()), begun)
 			}
 			w.refresh.due = w.o.Volumes.Done
 		}

@@ -91,7 +91,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	n.informers.StartWithContext(ctx)
 	defer n.informers.Shutdown()
-	for _, run := range []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.pods.Run, n.serve} {
+	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.pods.Run, n.serve}
+	if n.beside != nil {
+		runs = append(runs, n.beside.Run)
+	}
+	for _, run := range runs {
 		group.Go(func() error { return run(ctx) })
 	}
 	if err := group.Wait(); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
@@ -119,6 +123,7 @@ type assembled struct {
 	network   *network.Network
 	pods      *pods
 	streams   *streams.Server
+	beside    Component // or nil
 	port      int
 }
 
@@ -133,6 +138,11 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 	n.sources = newSources(ctx, client)
 
 	var err error
+	if a.cfg.Beside != nil {
+		if n.beside, err = a.cfg.Beside(n.informers); err != nil {
+			return nil, err
+		}
+	}
 	n.network, err = network.New(network.Config{
 		NodeName: a.cfg.Name, Nodes: nodes, ConfDir: a.cfg.CNIConfDir, StateDir: filepath.Join(a.cfg.RootDir, "cni", "state"),
 	})

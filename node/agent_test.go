@@ -37,8 +37,10 @@ func TestAgent(t *testing.T) {
 	for _, command := range [][]string{
 		{"rm", filepath.Join(b.Dir(), "cni/10-bridge.conflist")},
 		{"ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"},
-		{"ip", "link", "set", "up0", "up"}, {"ip", "link", "set", "up1", "up"},
-		{"ip", "addr", "add", "172.30.0.3/24", "dev", "up0"}, {"ip", "addr", "add", "fd00:172:30::3/64", "dev", "up0", "nodad"},
+		{"ip", "link", "set", "up0", "up"},
+		{"ip", "link", "set", "up1", "up"},
+		{"ip", "addr", "add", "172.30.0.3/24", "dev", "up0"},
+		{"ip", "addr", "add", "fd00:172:30::3/64", "dev", "up0", "nodad"},
 	} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", command, err, out)

@@ -270,9 +270,9 @@ func rootfs(t *testing.T, programs []string) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, word := range strings.Fields(string(out)) {
-			if strings.HasPrefix(word, "/") {
-				files[strings.TrimPrefix(word, "/")] = word
+		for word := range strings.FieldsSeq(string(out)) {
+			if after, ok := strings.CutPrefix(word, "/"); ok {
+				files[after] = word
 			}
 		}
 	}

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"context"
 	"net/netip"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
 	"k8s.io/utils/clock"
 )
 
@@ -37,8 +39,16 @@ type Config struct {
 	// Taints and Labels the node registers with.
 	Taints []corev1.Taint
 	Labels map[string]string
+	// Beside makes another component of the node, which runs as long as the agent: it gets the agent's
+	// informers before they start. nil: none.
+	Beside func(informers.SharedInformerFactory) (Component, error)
 	// Clock of everything; nil is the real one.
 	Clock clock.WithTicker
+}
+
+// Component is what runs until its context ends.
+type Component interface {
+	Run(ctx context.Context) error
 }
 
 // kubelet is where Pods lie, as package volumes describes it, and their logs.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -173,9 +174,7 @@ func (p *pods) relist(ctx context.Context, synced bool) {
 	}
 	p.mu.Lock()
 	workers := make(map[types.UID]*worker, len(p.workers))
-	for uid, w := range p.workers {
-		workers[uid] = w
-	}
+	maps.Copy(workers, p.workers)
 	if !synced {
 		p.found = found
 	}

@@ -3,18 +3,31 @@ package node
 import (
 	"context"
 	"time"
+
+	"github.com/duetk8s/duet/node/internal/podstate"
 )
 
 // refresh is when a Pod's volumes are to be brought up to date.
 type refresh struct {
 	busy, due bool
 	at        time.Time
+	// news counts what was heard of sources: what failed may not have seen the last of it.
+	news int
+}
+
+// stale makes a failure one that may be tried again now, if there was news since it was begun.
+func (r *refresh) stale(f *podstate.Failure, begun int) *podstate.Failure {
+	if r.news != begun {
+		f.At = time.Time{}
+	}
+	return f
 }
 
 // sourceChanged: a ConfigMap or Secret that the Pod names has. What failed for want of it is tried
 // again now.
 func (w *worker) sourceChanged() {
 	w.refresh.due = true
+	w.refresh.news++
 	if f := w.o.Volumes.Failed; f != nil {
 		w.o.Volumes.Failed = nil
 	}

@@ -39,6 +39,10 @@ func (s service) Attach(ctx context.Context, request *runtimeapi.AttachRequest) 
 	return &runtimeapi.AttachResponse{Url: url}, err
 }
 
+func (s service) ReopenContainerLog(ctx context.Context, id string) error {
+	return s.runtime.ReopenLog(ctx, id)
+}
+
 func (s service) NetworkNamespace(ctx context.Context, sandbox string) (string, error) {
 	return s.runtime.NetworkNamespace(ctx, sandbox)
 }

@@ -26,6 +26,7 @@ type starting struct {
 	sandboxConfig *runtimeapi.PodSandboxConfig
 	image         *runtimeapi.Image
 	ips           []netip.Addr
+	news          int
 }
 
 // startContainer makes the next instance of a container and runs its postStart hook.
@@ -33,7 +34,7 @@ func (w *worker) startContainer(ctx context.Context, a podstate.Action) {
 	r := w.underwayOf(a.Container)
 	s := starting{
 		pod: w.seen(), c: spec(w.pod, a.Container), attempt: a.Attempt,
-		sandbox: w.o.Sandbox, sandboxConfig: w.sandboxConfig, image: r.image, ips: w.podIPs(),
+		sandbox: w.o.Sandbox, sandboxConfig: w.sandboxConfig, image: r.image, ips: w.podIPs(), news: w.refresh.news,
 	}
 	w.container(a.Container, func(c *podstate.Container) {
 		c.Start.Busy, c.Backoff, c.Unhealthy, c.Started, c.Ready = true, a.Backoff, nil, false, false
@@ -175,6 +176,9 @@ func (w *worker) started(s starting, failed *refusal) {
 			return
 		}
 		c.Start.Failed = w.failure(c.Start, failed.Reason, failed.Message)
+		if c.Current == nil || c.Current.Attempt != s.attempt {
+			w.refresh.stale(c.Start.Failed, s.news)
+		}
 	})
 }
 

@@ -35,13 +35,14 @@ func (f profile) decide(p *pod, nodes []*node, turn int) decision {
 	if len(fits) > 0 {
 		return decision{node: f.best(p, fits, turn)}
 	}
-	message := unavailable(refusals)
+	var message strings.Builder
+	message.WriteString(unavailable(refusals))
 	for _, r := range f.rescues {
 		if said := r.apply(p, nodes, refusals); said != "" {
-			message += " " + said
+			message.WriteString(" " + said)
 		}
 	}
-	return decision{message: message, helps: helps}
+	return decision{message: message.String(), helps: helps}
 }
 
 // filter returns what the first filter says that refuses, and which changes could help against it.

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
@@ -47,10 +48,8 @@ func checkAffinity(p *pod, n *node) refusal {
 
 func checkPorts(p *pod, n *node) refusal {
 	for _, want := range p.ports {
-		for _, taken := range n.ports {
-			if want.conflicts(taken) {
-				return refusal{reasons: []string{"node(s) didn't have free ports for the requested pod ports"}}
-			}
+		if slices.ContainsFunc(n.ports, want.conflicts) {
+			return refusal{reasons: []string{"node(s) didn't have free ports for the requested pod ports"}}
 		}
 	}
 	return yes()

@@ -3,6 +3,7 @@ package access
 import (
 	"embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -163,9 +164,7 @@ func (p *policyParser) clusterRole(name string, options []string) error {
 		label := map[string]string{"rbac.authorization.k8s.io/aggregate-to-" + value: "true"}
 		switch word {
 		case "joins":
-			for k, v := range label {
-				role.Labels[k] = v
-			}
+			maps.Copy(role.Labels, label)
 		case "gathers":
 			role.AggregationRule = &rbacv1.AggregationRule{
 				ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: label}},
@@ -229,7 +228,7 @@ func (p *policyParser) rule(line string) error {
 		return fmt.Errorf("a rule without |")
 	}
 	rule := rbacv1.PolicyRule{}
-	for _, verb := range strings.Fields(verbs) {
+	for verb := range strings.FieldsSeq(verbs) {
 		if set, ok := verbSets[verb]; ok {
 			rule.Verbs = append(rule.Verbs, set...)
 		} else {

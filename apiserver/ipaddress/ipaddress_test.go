@@ -61,12 +61,16 @@ func TestB3_Validate(t *testing.T) {
 		{"B3.2 none", nil, nil, `spec.parentRef: Required value`},
 		{"B3.2 empty", nil, &ref{}, `[spec.parentRef.resource: Required value, spec.parentRef.name: Required value]`},
 		{"B3.2 group", nil, &ref{Group: "A", Resource: "services", Name: "web"}, `spec.parentRef.group: Invalid value: "A": ` + domain},
-		{"B3.2 segments", nil, &ref{Resource: "a/b", Name: ".", Namespace: "a%/b"},
-			`[spec.parentRef.resource: Invalid value: "a/b": may not contain '/', spec.parentRef.name: Invalid value: ".": may not be '.', spec.parentRef.namespace: Invalid value: "a%/b": may not contain '/', spec.parentRef.namespace: Invalid value: "a%/b": may not contain '%']`},
+		{
+			"B3.2 segments", nil, &ref{Resource: "a/b", Name: ".", Namespace: "a%/b"},
+			`[spec.parentRef.resource: Invalid value: "a/b": may not contain '/', spec.parentRef.name: Invalid value: ".": may not be '.', spec.parentRef.namespace: Invalid value: "a%/b": may not contain '/', spec.parentRef.namespace: Invalid value: "a%/b": may not contain '%']`,
+		},
 		{"B3.2 up", nil, &ref{Resource: "services", Name: ".."}, `spec.parentRef.name: Invalid value: "..": may not be '..'`},
 		{"B3.3 same", service, service.DeepCopy(), ``},
-		{"B3.3 other", service, &ref{Resource: "services", Namespace: "default", Name: "web"},
-			`spec.parentRef: Invalid value: {"Group":"","Resource":"services","Namespace":"default","Name":"web"}: field is immutable`},
+		{
+			"B3.3 other", service, &ref{Resource: "services", Namespace: "default", Name: "web"},
+			`spec.parentRef: Invalid value: {"Group":"","Resource":"services","Namespace":"default","Name":"web"}: field is immutable`,
+		},
 		{"B3.3 unset", service, nil, `spec.parentRef: Invalid value: null: field is immutable`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

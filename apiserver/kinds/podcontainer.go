@@ -38,8 +38,10 @@ func podContainers(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 			set  bool
 			path string
 		}{
-			{c.Lifecycle != nil, "lifecycle"}, {c.LivenessProbe != nil, "livenessProbe"},
-			{c.ReadinessProbe != nil, "readinessProbe"}, {c.StartupProbe != nil, "startupProbe"},
+			{c.Lifecycle != nil, "lifecycle"},
+			{c.LivenessProbe != nil, "livenessProbe"},
+			{c.ReadinessProbe != nil, "readinessProbe"},
+			{c.StartupProbe != nil, "startupProbe"},
 		} {
 			if f.set {
 				errs = append(errs, field.Forbidden(at.Child(f.path), text))

@@ -51,8 +51,11 @@ func probe(s *corev1.PodSpec, p *corev1.Probe, path *field.Path) field.ErrorList
 		value int32
 		path  string
 	}{
-		{p.InitialDelaySeconds, "initialDelaySeconds"}, {p.TimeoutSeconds, "timeoutSeconds"}, {p.PeriodSeconds, "periodSeconds"},
-		{p.SuccessThreshold, "successThreshold"}, {p.FailureThreshold, "failureThreshold"},
+		{p.InitialDelaySeconds, "initialDelaySeconds"},
+		{p.TimeoutSeconds, "timeoutSeconds"},
+		{p.PeriodSeconds, "periodSeconds"},
+		{p.SuccessThreshold, "successThreshold"},
+		{p.FailureThreshold, "failureThreshold"},
 	} {
 		errs = append(errs, nonNegative(int64(n.value), path.Child(n.path))...)
 	}

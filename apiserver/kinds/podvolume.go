@@ -170,8 +170,8 @@ func projected(p *corev1.ProjectedVolumeSource, path *field.Path) field.ErrorLis
 	for i := range p.Sources {
 		s, at := &p.Sources[i], path.Child("sources").Index(i)
 		fields, found := reflect.ValueOf(s).Elem(), 0
-		for j := range fields.NumField() {
-			if !fields.Field(j).IsNil() {
+		for _, field := range fields.Fields() {
+			if !field.IsNil() {
 				found++
 			}
 		}

@@ -1,5 +1,6 @@
 // Package newpod is what admission adds to a Pod that is being created: the service account and the
-// volume with its token, tolerations of nodes that fail, a priority.
+// volume with its token, tolerations of nodes that fail, a priority; and to a Node the taint that keeps
+// Pods away until it is ready.
 //
 // It changes the request only and stores nothing.
 package newpod

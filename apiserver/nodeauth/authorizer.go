@@ -13,6 +13,7 @@ package nodeauth
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,10 +41,8 @@ func NodeOf(u user.Info) (string, bool) {
 	if !ok || name == "" {
 		return "", false
 	}
-	for _, g := range u.GetGroups() {
-		if g == user.NodesGroup {
-			return name, true
-		}
+	if slices.Contains(u.GetGroups(), user.NodesGroup) {
+		return name, true
 	}
 	return "", false
 }

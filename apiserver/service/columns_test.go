@@ -40,8 +40,10 @@ func TestA11_Columns(t *testing.T) {
 		return `status: {loadBalancer: {ingress: [` + entries + `]}}` + "\nspec: {type: LoadBalancer, clusterIP: \"$0\", ports: [{port: 80, nodePort: 30080}]"
 	}
 	for _, row := range []struct{ name, svc, want string }{
-		{"A11.1 ClusterIP", `clusterIP: "$0", selector: {b: x, a: z}, ports: [{port: 80}, {port: 53, protocol: UDP}]`,
-			`web  ClusterIP  $0  <none>  80/TCP,53/UDP  5m  a=z,b=x`},
+		{
+			"A11.1 ClusterIP", `clusterIP: "$0", selector: {b: x, a: z}, ports: [{port: 80}, {port: 53, protocol: UDP}]`,
+			`web  ClusterIP  $0  <none>  80/TCP,53/UDP  5m  a=z,b=x`,
+		},
 		{"A11.1, F19 two addresses", `clusterIP: "$0", clusterIPs: ["$0", "$1"], ports: [{port: 80}]`, `web  ClusterIP  $0  <none>  80/TCP  5m  <none>`},
 		{"A11.1 headless without ports", `clusterIP: None`, `web  ClusterIP  None  <none>  <none>  5m  <none>`},
 		{"A11.1 NodePort", `type: NodePort, clusterIP: "$0", ports: [{port: 80, nodePort: 30080}]`, `web  NodePort  $0  <none>  80:30080/TCP  5m  <none>`},
@@ -51,10 +53,14 @@ func TestA11_Columns(t *testing.T) {
 		{"A11.2 pending but external IP", ingress(``) + `, externalIPs: [192.0.2.9]}`, `web  LoadBalancer  $0  192.0.2.9  80:30080/TCP  5m  <none>`},
 		{"A11.2 one address", ingress(`{ip: 192.0.2.1}`) + `}`, `web  LoadBalancer  $0  192.0.2.1  80:30080/TCP  5m  <none>`},
 		{"A11.2 exactly 16", ingress(`{ip: "2001:db8:1234::1"}`) + `}`, `web  LoadBalancer  $0  2001:db8:1234::1  80:30080/TCP  5m  <none>`},
-		{"A11.2 two families, sorted, unique", ingress(`{ip: "2001:db8::1"}, {ip: 192.0.2.1}, {ip: 192.0.2.1}`) + `, externalIPs: [192.0.2.9]}`,
-			`web  LoadBalancer  $0  192.0.2.1,2001:db8::1,192.0.2.9  80:30080/TCP  5m  <none>`},
-		{"A11.2 name", ingress(`{hostname: lb.prod.example.com}`) + `}`,
-			`web  LoadBalancer  $0  lb.prod.example.com  80:30080/TCP  5m  <none>`},
+		{
+			"A11.2 two families, sorted, unique", ingress(`{ip: "2001:db8::1"}, {ip: 192.0.2.1}, {ip: 192.0.2.1}`) + `, externalIPs: [192.0.2.9]}`,
+			`web  LoadBalancer  $0  192.0.2.1,2001:db8::1,192.0.2.9  80:30080/TCP  5m  <none>`,
+		},
+		{
+			"A11.2 name", ingress(`{hostname: lb.prod.example.com}`) + `}`,
+			`web  LoadBalancer  $0  lb.prod.example.com  80:30080/TCP  5m  <none>`,
+		},
 	} {
 		onEach(t, row.name, []string{row.svc, row.want}, func(t *testing.T, texts []string) {
 			svc := stored(t, texts[0])

@@ -17,12 +17,18 @@ func FuzzService(f *testing.F) {
 	for _, seed := range [][2]string{
 		{`{}`, `{}`},
 		{`{"spec":{"clusterIP":"None","ports":[{"port":80}]}}`, `{"spec":{"clusterIPs":["10.96.0.7","fd00::7","x"],"ipFamilies":["IPv4","IPv6","IPv5"]}}`},
-		{`{"spec":{"type":"LoadBalancer","loadBalancerClass":"a/b","externalIPs":["::ffff:1.2.3.4"," "],"loadBalancerSourceRanges":["/","::/129"]}}`,
-			`{"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":-1},"status":{"loadBalancer":{"ingress":[{"ip":"x"},{"hostname":"::"}]}}}`},
-		{`{"spec":{"type":"ExternalName","externalName":"..","selector":{"":"\u0000"}}}`,
-			`{"spec":{"type":"NodePort","clusterIPs":["",""],"ports":[{"targetPort":"x","nodePort":-5},{"targetPort":-5,"nodePort":-5}]}}`},
-		{`{"spec":{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{}},"ipFamilyPolicy":""}}`,
-			`{"metadata":{"annotations":{"service.beta.kubernetes.io/load-balancer-source-ranges":",,"}},"spec":{"trafficDistribution":"","internalTrafficPolicy":""}}`},
+		{
+			`{"spec":{"type":"LoadBalancer","loadBalancerClass":"a/b","externalIPs":["::ffff:1.2.3.4"," "],"loadBalancerSourceRanges":["/","::/129"]}}`,
+			`{"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":-1},"status":{"loadBalancer":{"ingress":[{"ip":"x"},{"hostname":"::"}]}}}`,
+		},
+		{
+			`{"spec":{"type":"ExternalName","externalName":"..","selector":{"":"\u0000"}}}`,
+			`{"spec":{"type":"NodePort","clusterIPs":["",""],"ports":[{"targetPort":"x","nodePort":-5},{"targetPort":-5,"nodePort":-5}]}}`,
+		},
+		{
+			`{"spec":{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{}},"ipFamilyPolicy":""}}`,
+			`{"metadata":{"annotations":{"service.beta.kubernetes.io/load-balancer-source-ranges":",,"}},"spec":{"trafficDistribution":"","internalTrafficPolicy":""}}`,
+		},
 	} {
 		f.Add([]byte(seed[0]), []byte(seed[1]))
 	}

@@ -10,22 +10,34 @@ func TestA10_Status(t *testing.T) {
 	ingress := func(entries string) string { return `status: {loadBalancer: {ingress: [` + entries + `]}}` }
 	for _, row := range []struct{ name, old, svc, fault string }{
 		{"A10.1 nothing", lb, lb, ``},
-		{"A10.1 other type", ``, ingress(`{ip: 192.0.2.1}`) + strings.Replace(lb, "LoadBalancer", "NodePort", 1),
-			"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"},
+		{
+			"A10.1 other type", ``, ingress(`{ip: 192.0.2.1}`) + strings.Replace(lb, "LoadBalancer", "NodePort", 1),
+			"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
+		},
 		{"A10.2 both families and a name", lb, ingress(`{ip: 192.0.2.1}, {ip: "2001:db8::1", ipMode: Proxy}, {hostname: lb.example.com}`) + lb, ``},
-		{"A10.2 mode without address", lb, ingress(`{hostname: lb.example.com, ipMode: VIP}`) + lb,
-			"status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set"},
-		{"A10.2 unknown mode", lb, ingress(`{ip: 192.0.2.1, ipMode: Foo}`) + lb,
-			`status.loadBalancer.ingress[0].ipMode: Unsupported value: "Foo": supported values: "Proxy", "VIP"`},
+		{
+			"A10.2 mode without address", lb, ingress(`{hostname: lb.example.com, ipMode: VIP}`) + lb,
+			"status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set",
+		},
+		{
+			"A10.2 unknown mode", lb, ingress(`{ip: 192.0.2.1, ipMode: Foo}`) + lb,
+			`status.loadBalancer.ingress[0].ipMode: Unsupported value: "Foo": supported values: "Proxy", "VIP"`,
+		},
 		{"A10.2 name no domain", lb, ingress(`{hostname: "a b"}`) + lb, `status.loadBalancer.ingress[0].hostname: Invalid value: "a b": ` + badDomain},
-		{"A10.2 name an IPv4 address", lb, ingress(`{hostname: 192.0.2.1}`) + lb,
-			`status.loadBalancer.ingress[0].hostname: Invalid value: "192.0.2.1": must be a DNS name, not an IP address`},
-		{"A10.2 name an IPv6 address", lb, ingress(`{hostname: "2001:db8::1"}`) + lb,
-			`[status.loadBalancer.ingress[0].hostname: Invalid value: "2001:db8::1": ` + badDomain + `, status.loadBalancer.ingress[0].hostname: Invalid value: "2001:db8::1": must be a DNS name, not an IP address]`},
-		{"0.7 address", lb, ingress(`{ip: x}, {ip: 192.0.2.01}, {ip: "::ffff:192.0.2.1"}`) + lb,
+		{
+			"A10.2 name an IPv4 address", lb, ingress(`{hostname: 192.0.2.1}`) + lb,
+			`status.loadBalancer.ingress[0].hostname: Invalid value: "192.0.2.1": must be a DNS name, not an IP address`,
+		},
+		{
+			"A10.2 name an IPv6 address", lb, ingress(`{hostname: "2001:db8::1"}`) + lb,
+			`[status.loadBalancer.ingress[0].hostname: Invalid value: "2001:db8::1": ` + badDomain + `, status.loadBalancer.ingress[0].hostname: Invalid value: "2001:db8::1": must be a DNS name, not an IP address]`,
+		},
+		{
+			"0.7 address", lb, ingress(`{ip: x}, {ip: 192.0.2.01}, {ip: "::ffff:192.0.2.1"}`) + lb,
 			`[status.loadBalancer.ingress[0].ip: Invalid value: "x": ` + badIP +
 				`, status.loadBalancer.ingress[1].ip: Invalid value: "192.0.2.01": must not have leading 0s` +
-				`, status.loadBalancer.ingress[2].ip: Invalid value: "::ffff:192.0.2.1": must not be an IPv4-mapped IPv6 address]`},
+				`, status.loadBalancer.ingress[2].ip: Invalid value: "::ffff:192.0.2.1": must not be an IPv4-mapped IPv6 address]`,
+		},
 		{"0.9 address that was there", ingress(`{ip: 192.0.2.01}`) + lb, ingress(`{ip: 192.0.2.1}, {ip: 192.0.2.01}`) + lb, ``},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -86,17 +86,23 @@ func TestB2_7_Update(t *testing.T) {
 		{"same, two", `2001:db8::/64,10.0.0.0/24`, `2001:db8::/64,10.0.0.0/24`, ``},
 		{"other", `10.0.0.0/24`, `10.1.0.0/24`, `spec.cidrs[0]: Invalid value: "10.1.0.0/24": field is immutable`},
 		{"other spelling", `2001:db8::/64`, `2001:DB8::/64`, `spec.cidrs[0]: Invalid value: "2001:DB8::/64": field is immutable`},
-		{"other order", `10.0.0.0/24,2001:db8::/64`, `2001:db8::/64,10.0.0.0/24`,
-			`[spec.cidrs[0]: Invalid value: "2001:db8::/64": field is immutable, spec.cidrs[1]: Invalid value: "10.0.0.0/24": field is immutable]`},
+		{
+			"other order", `10.0.0.0/24,2001:db8::/64`, `2001:db8::/64,10.0.0.0/24`,
+			`[spec.cidrs[0]: Invalid value: "2001:db8::/64": field is immutable, spec.cidrs[1]: Invalid value: "10.0.0.0/24": field is immutable]`,
+		},
 		{"v4 gets v6", `10.0.0.0/24`, `10.0.0.0/24,2001:db8::/64`, ``},
 		{"v6 gets v4", `2001:db8::/64`, `2001:db8::/64,10.0.0.0/24`, ``},
 		{"v6 before it", `10.0.0.0/24`, `2001:db8::/64,10.0.0.0/24`, `spec.cidrs[0]: Invalid value: "2001:db8::/64": field is immutable`},
-		{"second of the same family", `10.0.0.0/24`, `10.0.0.0/24,10.1.0.0/24`,
-			`spec.cidrs: Invalid value: ["10.0.0.0/24","10.1.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`},
+		{
+			"second of the same family", `10.0.0.0/24`, `10.0.0.0/24,10.1.0.0/24`,
+			`spec.cidrs: Invalid value: ["10.0.0.0/24","10.1.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`,
+		},
 		{"second is wrong", `10.0.0.0/24`, `10.0.0.0/24,2001:db8::1/64`, `spec.cidrs[1]: Invalid value: "2001:db8::1/64": must not have bits set beyond the prefix length`},
 		{"two to one", `10.0.0.0/24,2001:db8::/64`, `10.0.0.0/24`, `spec.cidrs: Invalid value: ["10.0.0.0/24"]: field is immutable`},
-		{"two to three", `10.0.0.0/24,2001:db8::/64`, `10.0.0.0/24,2001:db8::/64,10.1.0.0/24`,
-			`spec.cidrs: Invalid value: ["10.0.0.0/24","2001:db8::/64","10.1.0.0/24"]: field is immutable`},
+		{
+			"two to three", `10.0.0.0/24,2001:db8::/64`, `10.0.0.0/24,2001:db8::/64,10.1.0.0/24`,
+			`spec.cidrs: Invalid value: ["10.0.0.0/24","2001:db8::/64","10.1.0.0/24"]: field is immutable`,
+		},
 		{"one to none", `10.0.0.0/24`, ``, `spec.cidrs: Invalid value: null: field is immutable`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

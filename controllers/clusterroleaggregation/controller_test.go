@@ -32,7 +32,7 @@ func role(text string) *rbacv1.ClusterRole {
 			{MatchLabels: map[string]string{word[1:]: "true"}},
 		}}
 	}
-	for _, resource := range strings.Fields(resources) {
+	for resource := range strings.FieldsSeq(resources) {
 		r.Rules = append(r.Rules, rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{resource}})
 	}
 	return r

@@ -42,7 +42,8 @@ type served struct{ grown atomic.Bool }
 func (s *served) ServerGroupsAndResourcesWithContext(context.Context) ([]*metav1.APIGroup, []*metav1.APIResourceList, error) {
 	verbs := metav1.Verbs{"get", "list", "watch", "delete", "patch"}
 	list := &metav1.APIResourceList{GroupVersion: "v1", APIResources: []metav1.APIResource{
-		{Name: "pods", Kind: "Pod", Namespaced: true, Verbs: verbs}, {Name: "nodes", Kind: "Node", Verbs: verbs},
+		{Name: "pods", Kind: "Pod", Namespaced: true, Verbs: verbs},
+		{Name: "nodes", Kind: "Node", Verbs: verbs},
 		{Name: "events", Kind: "Event", Namespaced: true, Verbs: verbs},
 	}}
 	if s.grown.Load() {

@@ -79,7 +79,7 @@ func (s *stage) shows() string {
 	add(err, "kubernetes %v %v", svc.Spec.ClusterIPs, svc.Labels)
 	dns, err := s.client.CoreV1().Services("kube-system").Get(ctx, "kube-dns", metav1.GetOptions{})
 	add(err, "kube-dns %v", dns.Spec.ClusterIPs)
-	//nolint:staticcheck // see endpoints
+
 	ep, err := s.client.CoreV1().Endpoints("default").Get(ctx, "kubernetes", metav1.GetOptions{})
 	var ips []string
 	for _, subset := range ep.Subsets {

@@ -171,7 +171,6 @@ func (p *pass) publish(ctx context.Context, servers []netip.Addr) error {
 }
 
 func (p *pass) publishEndpoints(ctx context.Context, servers []netip.Addr) error {
-	//nolint:staticcheck // see endpoints
 	api := p.client.CoreV1().Endpoints(metav1.NamespaceDefault)
 	want := endpoints(servers, p.config.Port)
 	stored, err := api.Get(ctx, want.Name, metav1.GetOptions{})

@@ -54,8 +54,7 @@ func (f findings) troubles() map[corev1.NamespaceConditionType]text {
 	set := map[corev1.NamespaceConditionType]text{}
 	if f.discovery != nil {
 		message := f.discovery.Error()
-		var groups *discovery.ErrGroupDiscoveryFailed
-		if errors.As(f.discovery, &groups) {
+		if groups, ok := errors.AsType[*discovery.ErrGroupDiscoveryFailed](f.discovery); ok {
 			message = fmt.Sprintf("Discovery failed for some groups, %d failing: %v", len(groups.Groups), groups)
 		}
 		set[corev1.NamespaceDeletionDiscoveryFailure] = text{"DiscoveryFailed", message}
@@ -118,8 +117,7 @@ func conditions(old []corev1.NamespaceCondition, f findings, now metav1.Time) ([
 
 // sort puts an error of reading the catalog where the conditions show it.
 func (f *findings) sort(err error) {
-	var parse *catalog.ParseError
-	if errors.As(err, &parse) {
+	if _, ok := errors.AsType[*catalog.ParseError](err); ok {
 		f.parse = err
 	} else {
 		f.discovery = err

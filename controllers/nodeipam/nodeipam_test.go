@@ -17,7 +17,7 @@ import (
 )
 
 func prefixes(list string) (out []netip.Prefix) {
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out

@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	clientset "k8s.io/client-go/kubernetes"
-
-	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/duetk8s/duet/etcd"
 )

@@ -76,7 +76,7 @@ func (c *client) draft(e *entry) *corev1.Service {
 		corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer)
 	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		svc.Spec.ExternalTrafficPolicy = pick(c, corev1.ServiceExternalTrafficPolicyLocal, corev1.ServiceExternalTrafficPolicyCluster)
-		svc.Spec.AllocateLoadBalancerNodePorts = ptr.To(c.chance(2))
+		svc.Spec.AllocateLoadBalancerNodePorts = new(c.chance(2))
 	}
 	if svc.Spec.Type != corev1.ServiceTypeClusterIP && c.chance(3) {
 		svc.Spec.Ports[0].NodePort = 30000 + c.rand.Int32N(24)

@@ -11,7 +11,7 @@ import (
 
 func addrs(list string) []netip.Addr {
 	var out []netip.Addr
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParseAddr(s))
 	}
 	return out

@@ -71,23 +71,37 @@ func TestConditions(t *testing.T) {
 		noAddress  bool
 	}{
 		{name: "all well", change: func(*Facts) {}},
-		{name: "memory", change: func(f *Facts) { f.MemoryAvailable = 99 << 20 },
-			want: "MemoryPressure=True KubeletHasInsufficientMemory kubelet has insufficient memory available"},
+		{
+			name: "memory", change: func(f *Facts) { f.MemoryAvailable = 99 << 20 },
+			want: "MemoryPressure=True KubeletHasInsufficientMemory kubelet has insufficient memory available",
+		},
 		{name: "a big disk, 2 % free", change: func(f *Facts) { f.DiskAvailable = 2 << 30 }},
-		{name: "a big disk, full", change: func(f *Facts) { f.DiskAvailable = 1<<30 - 1 },
-			want: "DiskPressure=True KubeletHasDiskPressure kubelet has disk pressure"},
-		{name: "a small disk", change: func(f *Facts) { f.Disk, f.DiskAvailable = 1<<30, 99<<20 },
-			want: "DiskPressure=True KubeletHasDiskPressure kubelet has disk pressure"},
+		{
+			name: "a big disk, full", change: func(f *Facts) { f.DiskAvailable = 1<<30 - 1 },
+			want: "DiskPressure=True KubeletHasDiskPressure kubelet has disk pressure",
+		},
+		{
+			name: "a small disk", change: func(f *Facts) { f.Disk, f.DiskAvailable = 1<<30, 99<<20 },
+			want: "DiskPressure=True KubeletHasDiskPressure kubelet has disk pressure",
+		},
 		{name: "inodes", change: func(f *Facts) { f.InodesFree = 49 }, want: "DiskPressure=True KubeletHasDiskPressure kubelet has disk pressure"},
 		{name: "a file system without inodes", change: func(f *Facts) { f.Inodes, f.InodesFree = 0, 0 }},
-		{name: "processes", change: func(f *Facts) { f.Processes = 32000 },
-			want: "PIDPressure=True KubeletHasInsufficientPID kubelet has insufficient PID available"},
-		{name: "runtime down", change: func(f *Facts) { f.RuntimeProblem = "container runtime is down" },
-			want: "Ready=False KubeletNotReady container runtime is down"},
-		{name: "no address", change: func(*Facts) {}, noAddress: true,
-			want: "Ready=False KubeletNotReady host IP unknown; known addresses: []"},
-		{name: "two reasons", change: func(f *Facts) { f.RuntimeProblem, f.RuntimeNetProblem = "a", "b" },
-			want: "Ready=False KubeletNotReady [a, b]"},
+		{
+			name: "processes", change: func(f *Facts) { f.Processes = 32000 },
+			want: "PIDPressure=True KubeletHasInsufficientPID kubelet has insufficient PID available",
+		},
+		{
+			name: "runtime down", change: func(f *Facts) { f.RuntimeProblem = "container runtime is down" },
+			want: "Ready=False KubeletNotReady container runtime is down",
+		},
+		{
+			name: "no address", change: func(*Facts) {}, noAddress: true,
+			want: "Ready=False KubeletNotReady host IP unknown; known addresses: []",
+		},
+		{
+			name: "two reasons", change: func(f *Facts) { f.RuntimeProblem, f.RuntimeNetProblem = "a", "b" },
+			want: "Ready=False KubeletNotReady [a, b]",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, a := goodFacts, addrs("192.0.2.1")

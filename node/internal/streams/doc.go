@@ -2,6 +2,8 @@
 // `port-forward` reach through the API server: logs straight from the files, the rest by handing the
 // connection on to the container runtime.
 //
+// It also rotates those files when they have grown large.
+//
 // Whoever calls needs a client certificate of the cluster or a token that the API server vouches for
 // (TokenReview), and the API server says what he may (SubjectAccessReview): nodes/proxy with verb
 // create for anything that acts in a container, whatever the HTTP method.

@@ -35,6 +35,7 @@ type Runtime interface {
 	ContainerStatus(ctx context.Context, id string, verbose bool) (*cri.ContainerStatusResponse, error)
 	Exec(context.Context, *cri.ExecRequest) (*cri.ExecResponse, error)
 	Attach(context.Context, *cri.AttachRequest) (*cri.AttachResponse, error)
+	ReopenContainerLog(ctx context.Context, id string) error
 	NetworkNamespace(ctx context.Context, sandbox string) (path string, err error)
 }
 
@@ -86,7 +87,8 @@ func New(c Config) *Server {
 	return s
 }
 
-// Run serves on the listener, which it closes, until ctx ends and the connections are gone.
+// Run serves on the listener, which it closes, and keeps the logs small, until ctx ends and the
+// connections are gone.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	logger := klog.FromContext(ctx)
 	s.http.ErrorLog = klog.NewStandardLogger("INFO")
@@ -96,6 +98,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
+	group.Go(func() { s.rotation(ctx) })
 	group.Go(func() {
 		<-ctx.Done()
 		stop, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

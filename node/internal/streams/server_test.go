@@ -91,7 +91,11 @@ type fakeNode struct {
 	url   string // of the runtime's streaming server
 	asked []string
 	ended bool
+
+	reopen func() error // what the runtime does when it is to begin a log anew
 }
+
+func (n *fakeNode) ReopenContainerLog(context.Context, string) error { return n.reopen() }
 
 func (n *fakeNode) Pod(namespace, name string) (*corev1.Pod, bool) {
 	p, ok := n.pods[namespace+"/"+name]
@@ -328,7 +332,7 @@ func TestContainerLogs(t *testing.T) {
 func TestFollowedLogArrivesAtOnce(t *testing.T) {
 	node := newNode(t)
 	url, client, _ := serve(t, node)
-	r, err := http.NewRequestWithContext(t.Context(), "GET", url+"/containerLogs/default/web/main?follow=true&tailLines=0", http.NoBody)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url+"/containerLogs/default/web/main?follow=true", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,6 +346,11 @@ func TestFollowedLogArrivesAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewReader(answer.Body)
+	for _, want := range []string{"new\n", "new 2\n"} {
+		if got, err := lines.ReadString('\n'); got != want || err != nil {
+			t.Fatalf("got %q (%v), want %q", got, err, want)
+		}
+	}
 	for _, want := range []string{"one\n", "two\n"} {
 		fmt.Fprintf(f, "2026-11-22T12:00:02Z stdout F %s", want)
 		if got, err := lines.ReadString('\n'); got != want || err != nil {

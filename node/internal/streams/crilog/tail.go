@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // tail finds where the last n lines begin: in which of the files, and where in it. A line that was
 // printed in parts counts once; an unfinished one at the end counts.
 func tail(files []source, n int64, stream string) (first int, offset int64, err error) {
 	c := &counter{wanted: n, stream: stream}
-	for i := len(files) - 1; i >= 0; i-- {
-		s := files[i]
+	for i, s := range slices.Backward(files) {
+
 		switch {
 		case s.File == nil:
 			continue
@@ -138,9 +139,9 @@ func (c *counter) gzipped(s source) (int64, error) {
 	if _, err := s.Seek(0, io.SeekStart); err != nil {
 		return 0, err
 	}
-	for i := len(lines) - 1; i >= 0; i-- {
-		if c.entry(lines[i].data); c.done {
-			return lines[i].end, nil
+	for _, line := range slices.Backward(lines) {
+		if c.entry(line.data); c.done {
+			return line.end, nil
 		}
 	}
 	return 0, nil

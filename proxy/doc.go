@@ -1,0 +1,20 @@
+// Package proxy makes the addresses of Services answer on one node: it keeps the nftables table
+// duet-proxy as the Services and EndpointSlices want it. docs/adr/0020 says what the table looks like
+// and why, docs/flows/reach-a-service.md how a change gets there.
+//
+// It does not hand out addresses (package clusterip), announce load balancers' addresses (package
+// loadbalancer), or find endpoints (controllers/endpointslice).
+//
+// The way is the same as everywhere: [Ports] decides what a Service wants, without I/O; a ledger
+// compares with what is installed; package nft writes the difference in one transaction. The work for
+// a change of one Service depends on that Service alone.
+//
+// # Concurrency
+//
+// Informers mark Services dirty; the one goroutine of [Proxy.Run] owns everything else.
+//
+// # Guarantees
+//
+// A packet is translated as the Services were at one moment. Connections that exist are not touched
+// by changes of others, by a restart of the proxy, or by a repair.
+package proxy

@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
+	fcache "k8s.io/client-go/tools/cache/testing"
+)
+
+// cluster is what a proxy is told by.
+type cluster struct {
+	services, slices, cidrs, nodes *fcache.FakeControllerSource
+	deps                           Deps
+	proxy                          *Proxy
+}
+
+func newCluster(t testing.TB, config Config) *cluster {
+	t.Helper()
+	c := &cluster{
+		services: fcache.NewFakeControllerSource(), slices: fcache.NewFakeControllerSource(),
+		cidrs: fcache.NewFakeControllerSource(), nodes: fcache.NewFakeControllerSource(),
+	}
+	informer := func(s *fcache.FakeControllerSource, o runtime.Object) cache.SharedIndexInformer {
+		return cache.NewSharedIndexInformer(s, o, 0, cache.Indexers{})
+	}
+	c.deps = Deps{
+		Services: informer(c.services, &corev1.Service{}), EndpointSlices: informer(c.slices, &discoveryv1.EndpointSlice{}),
+		ServiceCIDRs: informer(c.cidrs, &networkingv1.ServiceCIDR{}), Nodes: informer(c.nodes, &corev1.Node{}),
+	}
+	c.nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}})
+	c.cidrs.Add(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}})
+	config.Node = nodeName
+	var err error
+	if c.proxy, err = New(c.deps, config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	for _, i := range []cache.SharedIndexInformer{c.deps.Services, c.deps.EndpointSlices, c.deps.ServiceCIDRs, c.deps.Nodes} {
+		go i.RunWithContext(ctx)
+	}
+	go func() {
+		defer close(done)
+		if err := c.proxy.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return c
+}
+
+// web is a dual-stack Service on port 80 of 10.96.0.N and fd00:10:96::N.
+func web(name, n string, change ...func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIPs: []string{"10.96.0." + n, "fd00:10:96::" + n},
+			Ports: []corev1.ServicePort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "dns", Port: 80, Protocol: corev1.ProtocolUDP}},
+		},
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+// endpoints are a Service's slices in both families: "10.244.0.2 fd00:10:244::2 node0".
+func endpoints(service string, lines ...string) []*discoveryv1.EndpointSlice {
+	var out []*discoveryv1.EndpointSlice
+	for i, family := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
+		s := &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "default", Name: service + "-" + strings.ToLower(string(family)),
+				Labels: map[string]string{discoveryv1.LabelServiceName: service},
+			},
+			AddressType: family,
+		}
+		for name, protocol := range map[string]corev1.Protocol{"web": corev1.ProtocolTCP, "dns": corev1.ProtocolUDP} {
+			port := int32(8080)
+			s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &name, Protocol: &protocol, Port: &port})
+		}
+		for _, line := range lines {
+			f := strings.Fields(line)
+			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]})
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (c *cluster) set(svc *corev1.Service, list []*discoveryv1.EndpointSlice) {
+	c.services.Modify(svc)
+	for _, s := range list {
+		c.slices.Modify(s)
+	}
+}
+
+var (
+	pod1 = labPods["pod1"] + " " + nodeName
+	pod2 = labPods["pod2"] + " " + nodeName
+	pod3 = otherPod + " node1"
+)
+
+func TestTraffic(t *testing.T) {
+	buildLab(t)
+	c := newCluster(t, Config{})
+	c.set(web("one", "1"), endpoints("one", pod1))
+	c.set(web("far", "2"), endpoints("far", pod3))
+	c.set(web("none", "3"), endpoints("none"))
+	ports := func(n int32) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Spec.Type = corev1.ServiceTypeLoadBalancer
+			for i := range s.Spec.Ports {
+				s.Spec.Ports[i].NodePort = n
+			}
+			for _, ip := range []string{"172.31.0.", "fd00:172:31::"} {
+				s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip + s.Spec.ClusterIPs[0][len("10.96.0."):]})
+			}
+		}
+	}
+	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+	c.set(web("lb", "4", ports(30004)), endpoints("lb", pod1))
+	c.set(web("lbfar", "5", ports(30005)), endpoints("lbfar", pod3))
+	c.set(web("lblocal", "6", ports(30006), local), endpoints("lblocal", pod1, pod3))
+	c.set(web("lbelse", "7", ports(30007), local), endpoints("lbelse", pod3))
+	c.set(web("lbnone", "8", ports(30008)), endpoints("lbnone"))
+	within(t, func() bool { return call(t, "pod2", "tcp", "10.96.0.1:80") != "timeout" })
+
+	for _, tt := range []struct{ name, from, to, want string }{
+		{"ClusterIP from a Pod", "pod2", "10.96.0.1|fd00:10:96::1 80", "pod1 pod2"},
+		{"ClusterIP, the Pod itself", "pod1", "10.96.0.1|fd00:10:96::1 80", "pod1 node"},
+		{"ClusterIP from the node", "node", "10.96.0.1|fd00:10:96::1 80", "pod1 node"},
+		{"ClusterIP from outside", "other", "10.96.0.1|fd00:10:96::1 80", "pod1 other"},
+		{"ClusterIP elsewhere from a Pod", "pod1", "10.96.0.2|fd00:10:96::2 80", "other pod1"},
+		{"ClusterIP elsewhere from the node", "node", "10.96.0.2|fd00:10:96::2 80", "other node"},
+		{"ClusterIP without endpoints", "pod1", "10.96.0.3|fd00:10:96::3 80", "refused"},
+		{"ClusterIP without endpoints from the node", "node", "10.96.0.3|fd00:10:96::3 80", "refused"},
+		{"a port that is none", "pod1", "10.96.0.1|fd00:10:96::1 81", "refused"},
+		{"an address that is none", "pod1", "10.96.7.7|fd00:10:96::777 80", "timeout"},
+		{"node port from outside", "other", "172.30.0.3|fd00:172:30::3 30004", "pod1 other"},
+		{"node port from a Pod", "pod2", "172.30.0.3|fd00:172:30::3 30004", "pod1 pod2"},
+		{"node port from the Pod itself", "pod1", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
+		{"node port at the bridge", "pod2", "10.244.0.1|fd00:10:244::1 30004", "pod1 pod2"},
+		{"node port from the node", "node", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
+		{"node port elsewhere", "other", "172.30.0.3|fd00:172:30::3 30005", "other node"},
+		{"node port without endpoints", "other", "172.30.0.3|fd00:172:30::3 30008", "refused"},
+		{"load balancer from outside", "other", "172.31.0.4|fd00:172:31::4 80", "pod1 other"},
+		{"load balancer from a Pod", "pod2", "172.31.0.4|fd00:172:31::4 80", "pod1 pod2"},
+		{"load balancer from the node", "node", "172.31.0.4|fd00:172:31::4 80", "pod1 node"},
+		{"load balancer elsewhere", "other", "172.31.0.5|fd00:172:31::5 80", "other node"},
+		{"load balancer without endpoints", "other", "172.31.0.8|fd00:172:31::8 80", "refused"},
+		{"local policy from outside", "other", "172.31.0.6|fd00:172:31::6 80", "pod1 other"},
+		{"local policy, node port", "other", "172.30.0.3|fd00:172:30::3 30006", "pod1 other"},
+		{"local policy without local endpoints", "other", "172.31.0.7|fd00:172:31::7 80", "timeout"},
+		{"local policy without local endpoints, node port", "other", "172.30.0.3|fd00:172:30::3 30007", "timeout"},
+		{"local policy from a Pod", "pod1", "172.31.0.7|fd00:172:31::7 80", "other pod1"},
+		{"local policy from the node", "node", "172.31.0.7|fd00:172:31::7 80", "other node"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hosts, port, _ := strings.Cut(tt.to, " ")
+			v4, v6, _ := strings.Cut(hosts, "|")
+			for i, host := range []string{v4, "[" + v6 + "]"} {
+				for _, network := range []string{"tcp", "udp"} {
+					if got := who(call(t, tt.from, network, host+":"+port)); got != tt.want {
+						t.Errorf("family %d, %s: got %q, want %q", i, network, got, tt.want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// who names addresses.
+func who(answer string) string {
+	name, from, ok := strings.Cut(answer, " ")
+	if !ok {
+		return answer
+	}
+	switch from {
+	case "10.244.0.2", "fd00:10:244::2":
+		from = "pod1"
+	case "10.244.0.3", "fd00:10:244::3":
+		from = "pod2"
+	case "172.30.0.4", "fd00:172:30::4":
+		from = "other"
+	case "172.30.0.3", "fd00:172:30::3", "10.244.0.1", "fd00:10:244::1":
+		from = "node"
+	}
+	return name + " " + from
+}
+
+func within(t *testing.T, ok func() bool) {
+	t.Helper()
+	for range 20 {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("does not happen\n%s", run(t, "nft", "list", "ruleset"))
+}

@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"encoding/binary"
+
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/nft"
+)
+
+// place is where an element is: in a set, or, of kind [kindClasses], also a chain.
+type place struct {
+	kind   kind
+	family dualstack.Family
+	key    string
+}
+
+// entry is one element that a Service wants.
+type entry struct {
+	place
+	value string // data, or what makes the chain
+}
+
+// ledger is what all Services want together, and what has changed of it since it was last written.
+type ledger struct {
+	held    map[place]holding
+	changed map[place]before
+}
+
+// holding is what is at a place: the value, how many want it, and the others that are wanted there
+// instead and wait until it is free.
+type holding struct {
+	value   string
+	claims  int
+	waiting []string
+}
+
+// before is what was at a place when it was last written.
+type before struct {
+	value string
+	there bool
+}
+
+func newLedger() *ledger {
+	return &ledger{held: map[place]holding{}, changed: map[place]before{}}
+}
+
+// replace lets a Service want other entries than before. Where two want different things at one place,
+// who came first has it.
+func (l *ledger) replace(old, now []entry) {
+	kept := map[entry]int{} // wanted before and now
+	for _, e := range old {
+		kept[e]++
+	}
+	var came []entry
+	for _, e := range now {
+		if kept[e] > 0 {
+			kept[e]--
+		} else {
+			came = append(came, e)
+		}
+	}
+	for _, e := range old {
+		if kept[e] > 0 {
+			kept[e]--
+			l.release(e)
+		}
+	}
+	for _, e := range came {
+		l.claim(e)
+	}
+}
+
+func (l *ledger) touch(p place) {
+	if _, ok := l.changed[p]; !ok {
+		h, there := l.held[p]
+		l.changed[p] = before{h.value, there}
+	}
+}
+
+func (l *ledger) claim(e entry) {
+	h, ok := l.held[e.place]
+	switch {
+	case !ok:
+		l.touch(e.place)
+		h.value, h.claims = e.value, 1
+	case h.value == e.value:
+		h.claims++
+	default:
+		h.waiting = append(h.waiting, e.value)
+	}
+	l.held[e.place] = h
+}
+
+func (l *ledger) release(e entry) {
+	h := l.held[e.place]
+	if h.value != e.value {
+		for i, v := range h.waiting {
+			if v == e.value {
+				h.waiting = append(h.waiting[:i:i], h.waiting[i+1:]...)
+				break
+			}
+		}
+		l.held[e.place] = h
+		return
+	}
+	if h.claims--; h.claims > 0 {
+		l.held[e.place] = h
+		return
+	}
+	l.touch(e.place)
+	if len(h.waiting) == 0 {
+		delete(l.held, e.place)
+		return
+	}
+	next := holding{value: h.waiting[0]}
+	for _, v := range h.waiting {
+		if v == next.value {
+			next.claims++
+		} else {
+			next.waiting = append(next.waiting, v)
+		}
+	}
+	l.held[e.place] = next
+}
+
+// written forgets which places have changed.
+func (l *ledger) written() { clear(l.changed) }
+
+// changes is how the table differs from when it was last written.
+func (l *ledger) changes(classes *classes) nft.Changes {
+	c := nft.Changes{Add: map[string][]nft.Element{}, Remove: map[string][]nft.Element{}}
+	for p, was := range l.changed {
+		now, there := l.held[p]
+		if there == was.there && (!there || now.value == was.value) {
+			continue
+		}
+		if was.there {
+			remove(&c, classes, entry{p, was.value})
+		}
+		if there {
+			add(&c, classes, entry{p, now.value})
+		}
+	}
+	return c
+}
+
+// everything is the table as if there were nothing yet.
+func (l *ledger) everything(classes *classes) nft.Changes {
+	c := nft.Changes{Add: map[string][]nft.Element{}}
+	for p, h := range l.held {
+		add(&c, classes, entry{p, h.value})
+	}
+	return c
+}
+
+func add(c *nft.Changes, classes *classes, e entry) {
+	if e.kind == kindClasses {
+		c.AddChains = append(c.AddChains, classes.chain(e.family, classOf(e.key)))
+	}
+	name := e.kind.of(e.family)
+	c.Add[name] = append(c.Add[name], element(classes, e))
+}
+
+func remove(c *nft.Changes, classes *classes, e entry) {
+	if e.kind == kindClasses {
+		c.RemoveChains = append(c.RemoveChains, classes.chain(e.family, classOf(e.key)).Name)
+	}
+	name := e.kind.of(e.family)
+	c.Remove[name] = append(c.Remove[name], element(classes, e))
+}
+
+func element(classes *classes, e entry) nft.Element {
+	if e.kind == kindClasses {
+		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: classes.chain(e.family, classOf(e.key)).Name, Goto: true}}
+	}
+	return nft.Element{Key: e.key, Data: e.value}
+}
+
+func classOf(key string) uint32 { return binary.NativeEndian.Uint32([]byte(key)) >> classShift }

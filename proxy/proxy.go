@@ -1,0 +1,317 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/nft"
+)
+
+// What fails is tried again after these times.
+const retryFirst, retryLast = 100 * time.Millisecond, 30 * time.Second
+
+// Deps are what the proxy is told by. The caller runs the informers.
+type Deps struct {
+	Services, EndpointSlices, ServiceCIDRs, Nodes cache.SharedIndexInformer
+}
+
+// Config says which node this is.
+type Config struct {
+	Node string
+	// Open opens the table; nil: the real one, in the network namespace of the calling thread.
+	Open func() (Table, error)
+}
+
+// Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
+type Table interface {
+	// Rebuild replaces what is there, whatever it is.
+	Rebuild(s nft.Schema, elements map[string][]nft.Element) error
+	// Apply changes what is there; it fails as a whole when that is not what it should be.
+	Apply(c nft.Changes) error
+	Close() error
+}
+
+// Proxy keeps a node's table.
+type Proxy struct {
+	deps    Deps
+	config  Config
+	synced  []cache.DoneChecker
+	changed chan struct{} // capacity 1
+
+	mu    sync.Mutex
+	dirty map[string]bool // Services, by namespace/name
+	wide  bool            // what is not a Service's
+
+	// Below: Run's alone.
+	services map[string]*service
+	numbers  numbers
+	classes  classes
+	ledger   *ledger
+	ranges   map[string][]netip.Prefix // by set
+	stale    bool                      // the table is not known to be what the ledger says
+	table    Table
+}
+
+const byService = "service"
+
+// New registers with the informers.
+func New(deps Deps, config Config) (*Proxy, error) {
+	p := &Proxy{
+		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
+		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true,
+	}
+	if p.config.Open == nil {
+		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
+	}
+	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
+		return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil
+	}}); err != nil {
+		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
+	}
+	for informer, tell := range map[cache.SharedIndexInformer]func(any){
+		deps.Services: func(o any) {
+			if s, ok := o.(*corev1.Service); ok {
+				p.mark(s.Namespace + "/" + s.Name)
+			}
+		},
+		deps.EndpointSlices: func(o any) {
+			if s, ok := o.(*discoveryv1.EndpointSlice); ok {
+				p.mark(serviceOf(s))
+			}
+		},
+		deps.ServiceCIDRs: func(any) { p.markWide() },
+		deps.Nodes: func(o any) {
+			if n, ok := o.(*corev1.Node); ok && n.Name == config.Node {
+				p.markWide()
+			}
+		},
+	} {
+		handle, err := informer.AddEventHandler(handler(tell))
+		if err != nil {
+			return nil, fmt.Errorf("proxy: watch: %w", err)
+		}
+		p.synced = append(p.synced, handle.HasSyncedChecker())
+	}
+	return p, nil
+}
+
+// handler tells of both the old and the new object: a slice may go over to another Service.
+func handler(tell func(any)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    tell,
+		UpdateFunc: func(old, now any) { tell(old); tell(now) },
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			tell(o)
+		},
+	}
+}
+
+// serviceOf a slice, "" for one of none.
+func serviceOf(s *discoveryv1.EndpointSlice) string {
+	name := s.Labels[discoveryv1.LabelServiceName]
+	if name == "" {
+		return ""
+	}
+	return s.Namespace + "/" + name
+}
+
+func (p *Proxy) mark(key string) {
+	if key == "" {
+		return
+	}
+	p.mu.Lock()
+	p.dirty[key] = true
+	p.mu.Unlock()
+	p.wake()
+}
+
+func (p *Proxy) markWide() {
+	p.mu.Lock()
+	p.wide = true
+	p.mu.Unlock()
+	p.wake()
+}
+
+func (p *Proxy) wake() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the table until ctx ends, and leaves it: connections go on without the proxy.
+func (p *Proxy) Run(ctx context.Context) error {
+	table, err := p.config.Open()
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.table = table
+	defer table.Close() //nolint:errcheck // nothing is lost with it
+	if !cache.WaitFor(ctx, "", p.synced...) {
+		return nil
+	}
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	backoff := retryFirst
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.changed:
+		case <-retry.C:
+		}
+		if err := p.sync(); err != nil {
+			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
+			retry.Reset(backoff)
+			backoff = min(2*backoff, retryLast)
+			continue
+		}
+		backoff = retryFirst
+	}
+}
+
+// sync writes all that has changed, in one transaction.
+func (p *Proxy) sync() error {
+	p.mu.Lock()
+	dirty, wide := p.dirty, p.wide
+	p.dirty, p.wide = map[string]bool{}, false
+	p.mu.Unlock()
+	for key := range dirty {
+		p.look(key)
+	}
+	changes := p.ledger.changes(&p.classes)
+	if wide {
+		p.lookWide(&changes)
+	}
+	if !p.stale {
+		if empty(changes) {
+			return nil
+		}
+		err := p.table.Apply(changes)
+		if err == nil {
+			p.ledger.written()
+			return nil
+		}
+		p.stale = true
+		if !nft.IsOutOfStep(err) {
+			return err
+		}
+	}
+	return p.rebuild()
+}
+
+func empty(c nft.Changes) bool {
+	return len(c.Add)+len(c.Remove)+len(c.AddChains)+len(c.RemoveChains)+len(c.AddSets)+len(c.RemoveSets) == 0
+}
+
+// look takes up a Service as it is now.
+func (p *Proxy) look(key string) {
+	s := p.services[key]
+	if s == nil {
+		s = &service{}
+	}
+	var ports []Port
+	if o, ok, err := p.deps.Services.GetStore().GetByKey(key); err == nil && ok {
+		ports = Ports(o.(*corev1.Service), p.slicesOf(key), p.config.Node)
+	}
+	old := s.entries
+	s.entries = s.want(ports, &p.numbers, &p.classes)
+	p.ledger.replace(old, s.entries)
+	if len(s.entries) == 0 {
+		delete(p.services, key)
+	} else {
+		p.services[key] = s
+	}
+}
+
+func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
+	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(byService, key)
+	if err != nil {
+		return nil // the index is New's
+	}
+	out := make([]*discoveryv1.EndpointSlice, len(list))
+	for i, o := range list {
+		out[i] = o.(*discoveryv1.EndpointSlice)
+	}
+	return out
+}
+
+// lookWide takes up the ranges as they are now.
+func (p *Proxy) lookWide(c *nft.Changes) {
+	now := p.wantedRanges()
+	for name, list := range now {
+		if slices.Equal(list, p.ranges[name]) {
+			continue
+		}
+		if old := nft.Ranges(p.ranges[name]); len(old) > 0 {
+			c.Remove[name] = old
+		}
+		if elements := nft.Ranges(list); len(elements) > 0 {
+			c.Add[name] = elements
+		}
+	}
+	p.ranges = now
+}
+
+// wantedRanges by the name of the set: the node's Pods', and those of ClusterIPs.
+func (p *Proxy) wantedRanges() map[string][]netip.Prefix {
+	out := map[string][]netip.Prefix{}
+	for _, f := range dualstack.Families() {
+		out[kindPods.of(f)], out[kindCIDRs.of(f)] = nil, nil
+	}
+	put := func(k kind, list []string) {
+		for _, text := range list {
+			if r, err := netip.ParsePrefix(text); err == nil {
+				name := k.of(dualstack.OfPrefix(r))
+				out[name] = append(out[name], r.Masked())
+			}
+		}
+	}
+	if o, ok, err := p.deps.Nodes.GetStore().GetByKey(p.config.Node); err == nil && ok {
+		put(kindPods, o.(*corev1.Node).Spec.PodCIDRs)
+	}
+	for _, o := range p.deps.ServiceCIDRs.GetStore().List() {
+		put(kindCIDRs, o.(*networkingv1.ServiceCIDR).Spec.CIDRs)
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b netip.Prefix) int { return a.Compare(b) })
+	}
+	return out
+}
+
+// rebuild writes everything.
+func (p *Proxy) rebuild() error {
+	s, c := schema(), p.ledger.everything(&p.classes)
+	s.Chains = append(s.Chains, c.AddChains...)
+	for name, list := range p.ranges {
+		if elements := nft.Ranges(list); len(elements) > 0 {
+			c.Add[name] = elements
+		}
+	}
+	for _, f := range dualstack.Families() {
+		c.Add[kindClasses.of(f)] = append(c.Add[kindClasses.of(f)],
+			nft.Element{Key: nft.Bytes(uint32(classRefuse << classShift)), Verdict: nft.Jump{Chain: refuseChain, Goto: true}},
+			nft.Element{Key: nft.Bytes(uint32(classDrop << classShift))})
+	}
+	if err := p.table.Rebuild(s, c.Add); err != nil {
+		return err
+	}
+	p.stale = false
+	p.ledger.written()
+	return nil
+}

@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/nft"
+)
+
+// TableName is our table's: `nft list table inet duet-proxy`.
+const TableName = "duet-proxy"
+
+// A packet's priority serves as a register while its connection is translated. Its upper bits are the
+// class, which says how to pick an endpoint; the lower bits the number of the Service's port, which
+// says among which. nft prints 0x00200005 as 20:5.
+const (
+	classShift = 20
+	idMask     = 1<<classShift - 1
+	classMask  = ^uint32(idMask)
+
+	// Classes up to maxPick are that many endpoints.
+	maxPick = 2047
+	// Classes from there are a number of endpoints and a time, see [sticky].
+	firstSticky = maxPick + 1
+	// Nobody answers at all.
+	classRefuse = 0xffe
+	// Somebody answers, but not here.
+	classDrop = 0xfff
+)
+
+// A set's name for a family: "services-ipv4".
+type kind string
+
+const (
+	kindServices       kind = "services"        // address . protocol . port → class and number
+	kindNodePorts      kind = "nodeports"       // protocol . port → class and number
+	kindLocalServices  kind = "local-services"  // the same for what comes from outside
+	kindLocalNodePorts kind = "local-nodeports" // and keeps its source
+	kindEndpoints      kind = "endpoints"       // number . index → address . port
+	kindClasses        kind = "classes"         // class → chain
+	kindClusterIPs     kind = "cluster-ips"     // all of them, for ports that are none
+	kindHairpin        kind = "hairpin"         // Pod . the same Pod
+	kindMembers        kind = "members"         // number . index → number . member, for sticky ones
+	kindLive           kind = "live"            // number and member
+	kindMember         kind = "member"          // number and member → address . port
+	kindClients        kind = "clients"         // client . number → number and member, expiring
+	kindFirewall       kind = "firewall"        // address . protocol . port → chain
+	kindPods           kind = "pods"            // ranges of this node's Pods
+	kindCIDRs          kind = "service-cidrs"   // ranges that ClusterIPs come from
+)
+
+func (k kind) of(f dualstack.Family) string { return string(k) + "-" + strings.ToLower(string(f)) }
+
+const refuseChain = "refuse"
+
+// schema is what is always there. Chains that pick endpoints come and go, see [pick].
+func schema() nft.Schema {
+	var s nft.Schema
+	s.Chains = []nft.Chain{
+		{Name: "prerouting", Hook: nft.Prerouting},
+		{Name: "output", Hook: nft.Output},
+		{Name: "postrouting", Hook: nft.Postrouting},
+		{Name: refuseChain, Rules: []nft.Rule{nft.Reject()}},
+	}
+	prerouting, output, postrouting := &s.Chains[0], &s.Chains[1], &s.Chains[2]
+	postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsTranslated(), nft.NoPriority()))
+	for _, f := range dualstack.Families() {
+		s.Sets = append(s.Sets, sets(f)...)
+		services, outside := "services-"+lower(f), "outside-"+lower(f)
+		prerouting.Rules = append(prerouting.Rules,
+			nft.Join(nft.IsFamily(f), nft.NotIn(kindPods.of(f), nft.Source(f)), nft.To(nft.Jump{Chain: outside})),
+			nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
+		output.Rules = append(output.Rules, nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
+		postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsFamily(f), nft.IsTranslated(), nft.To(nft.Jump{Chain: "masquerade-" + lower(f)})))
+	}
+	for _, f := range dualstack.Families() {
+		s.Chains = append(s.Chains, familyChains(f)...)
+	}
+	return s
+}
+
+func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
+
+// sets of a family.
+func sets(f dualstack.Family) []nft.Set {
+	addr := nft.Addr4
+	if f == dualstack.IPv6 {
+		addr = nft.Addr6
+	}
+	type list = []nft.Type
+	at, class := list{addr, nft.Proto, nft.Port}, list{nft.Class}
+	endpoint := list{addr, nft.Port}
+	return []nft.Set{
+		{Name: kindPods.of(f), Key: list{addr}, Interval: true},
+		{Name: kindCIDRs.of(f), Key: list{addr}, Interval: true},
+		{Name: kindClusterIPs.of(f), Key: list{addr}},
+		{Name: kindServices.of(f), Key: at, Data: class},
+		{Name: kindNodePorts.of(f), Key: at[1:], Data: class},
+		{Name: kindLocalServices.of(f), Key: at, Data: class},
+		{Name: kindLocalNodePorts.of(f), Key: at[1:], Data: class},
+		{Name: kindClasses.of(f), Key: class, Data: list{nft.Verdict}},
+		{Name: kindEndpoints.of(f), Key: list{nft.Class, nft.Number}, Data: endpoint},
+		{Name: kindHairpin.of(f), Key: list{addr, addr}},
+		{Name: kindFirewall.of(f), Key: at, Data: list{nft.Verdict}},
+		{Name: kindMembers.of(f), Key: list{nft.Number, nft.Number}, Data: class},
+		{Name: kindLive.of(f), Key: class},
+		{Name: kindMember.of(f), Key: class, Data: endpoint},
+		{Name: kindClients.of(f), Key: list{addr, nft.Number}, Data: class, Dynamic: true, Size: 1 << 20},
+	}
+}
+
+// familyChains are, for IPv4:
+//
+//	chain services-ipv4 {
+//	  ip daddr . meta l4proto . th dport vmap @firewall-ipv4
+//	  meta priority set none
+//	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
+//	  meta priority & fff0:0 vmap @classes-ipv4
+//	  fib daddr type local ip daddr != @loopback meta priority set meta l4proto . th dport map @nodeports-ipv4
+//	  meta priority & fff0:0 vmap @classes-ipv4
+//	  ip daddr @cluster-ips-ipv4 goto refuse
+//	  ip daddr @service-cidrs-ipv4 drop
+//	}
+func familyChains(f dualstack.Family) []nft.Chain {
+	at := []nft.Field{nft.Destination(f), nft.Protocol(), nft.DestinationPort()}
+	find := func(services, nodePorts kind) []nft.Rule {
+		follow := nft.FollowMasked(kindClasses.of(f), classMask)
+		return []nft.Rule{
+			nft.NoPriority(),
+			nft.SetPriority(services.of(f), at...),
+			follow,
+			nft.Join(nft.IsLocal(), nft.NotLoopback(f), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			follow,
+		}
+	}
+	services := append([]nft.Rule{nft.Follow(kindFirewall.of(f), at...)}, find(kindServices, kindNodePorts)...)
+	services = append(services,
+		nft.Join(nft.In(kindClusterIPs.of(f), nft.Destination(f)), nft.To(nft.Jump{Chain: refuseChain, Goto: true})),
+		nft.Join(nft.In(kindCIDRs.of(f), nft.Destination(f)), nft.Drop()))
+	outside := append([]nft.Rule{nft.Follow(kindFirewall.of(f), at...)}, find(kindLocalServices, kindLocalNodePorts)...)
+	return []nft.Chain{
+		{Name: "outside-" + lower(f), Rules: outside},
+		{Name: "services-" + lower(f), Rules: services},
+		{Name: "masquerade-" + lower(f), Rules: []nft.Rule{
+			nft.Join(nft.In(kindHairpin.of(f), nft.Source(f), nft.Destination(f)), nft.Masquerade()),
+			// Answers come back through here by themselves from this node's Pods, and to them.
+			nft.Join(nft.NotIn(kindPods.of(f), nft.Source(f)), nft.NotIn(kindPods.of(f), nft.Destination(f)), nft.Masquerade()),
+		}},
+	}
+}
+
+// pick is the chain that picks one of n endpoints:
+//
+//	meta priority set meta priority & f:ffff
+//	dnat ip to meta priority . numgen random mod 3 map @endpoints-ipv4
+func pick(f dualstack.Family, n int) nft.Chain {
+	return nft.Chain{Name: fmt.Sprintf("pick-%s-%d", lower(f), n), Rules: []nft.Rule{
+		nft.MaskPriority(idMask),
+		nft.Translate(kindEndpoints.of(f), f, nft.Priority(), nft.Random(uint32(n))), //nolint:gosec // few
+	}}
+}
+
+// sticky is a class of Services that stay with a client.
+type sticky struct {
+	n       int
+	seconds uint32
+}
+
+// stick is the chain that keeps a client with its endpoint, and else picks one of n. The packet's mark
+// is the second register that this takes, and none afterwards:
+//
+//	meta mark set meta priority & f:ffff
+//	meta priority set none
+//	meta priority set ip saddr . meta mark map @clients-ipv4
+//	meta priority @live-ipv4 update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 dnat ip to meta priority map @member-ipv4
+//	delete @clients-ipv4 { ip saddr . meta mark : meta priority }
+//	meta priority set meta mark . numgen random mod 3 map @members-ipv4
+//	update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 dnat ip to meta priority map @member-ipv4
+//
+// The one whose endpoint has gone has to be deleted because an update leaves the data as it is.
+func stick(f dualstack.Family, s sticky) nft.Chain {
+	client := []nft.Field{nft.Source(f), nft.Mark()}
+	remember := nft.Join(
+		nft.Remember(kindClients.of(f), client, nft.Priority(), time.Duration(s.seconds)*time.Second),
+		nft.NoMark(),
+		nft.Translate(kindMember.of(f), f, nft.Priority()))
+	return nft.Chain{Name: fmt.Sprintf("stick-%s-%d-%d", lower(f), s.n, s.seconds), Rules: []nft.Rule{
+		nft.MarkFromPriority(idMask),
+		nft.NoPriority(),
+		nft.SetPriority(kindClients.of(f), client...),
+		nft.Join(nft.In(kindLive.of(f), nft.Priority()), remember),
+		nft.Forget(kindClients.of(f), client, nft.Priority()),
+		nft.SetPriority(kindMembers.of(f), nft.Mark(), nft.Random(uint32(s.n))), //nolint:gosec // few
+		remember,
+	}}
+}
