@@ -1,0 +1,182 @@
+package endpointslice
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
+)
+
+type stage struct {
+	*testing.T
+	client *fake.Clientset
+	count  int
+}
+
+func start(t *testing.T, objects ...runtime.Object) *stage {
+	t.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker0", Labels: map[string]string{corev1.LabelTopologyZone: "z"}}}
+	s := &stage{T: t, client: fake.NewClientset(append(objects, node)...)}
+	var made atomic.Int64 // the fake API neither makes names nor UIDs
+	s.client.PrependReactor("create", "endpointslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		slice := action.(clienttesting.CreateAction).GetObject().(*discoveryv1.EndpointSlice)
+		slice.Name = fmt.Sprint(slice.GenerateName, made.Add(1))
+		slice.UID = types.UID(slice.Name)
+		return false, nil, nil
+	})
+	s.client.PrependReactor("update", "endpointslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		slice := action.(clienttesting.UpdateAction).GetObject().(*discoveryv1.EndpointSlice)
+		slice.UID = types.UID(slice.Name) // and forgets them
+		return false, nil, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	factory := informers.NewSharedInformerFactory(s.client, 0)
+	core := factory.Core().V1()
+	c, err := New(Deps{
+		Client: s.client, Services: core.Services(), Pods: core.Pods(), Nodes: core.Nodes(),
+		Slices: factory.Discovery().V1().EndpointSlices(), Events: record.NewFakeRecorder(10),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	factory.StartWithContext(ctx)
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		factory.Shutdown()
+	})
+	return s
+}
+
+func service(families ...corev1.IPFamily) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "1"},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: "10.96.0.1", IPFamilies: families, Selector: map[string]string{"app": "web", "tier": "front"},
+			Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}},
+		},
+	}
+}
+
+func pod(name string, ready bool, addresses ...string) *corev1.Pod {
+	status := map[bool]corev1.ConditionStatus{true: corev1.ConditionTrue, false: corev1.ConditionFalse}[ready]
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": "web", "tier": "front", "x": "y"}},
+		Spec:       corev1.PodSpec{NodeName: "worker0"},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}},
+	}
+	for _, a := range addresses {
+		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: a})
+	}
+	return p
+}
+
+// becomes waits until the slices are, each "family addresses", with "!" for one that is not ready.
+func (s *stage) becomes(want string) {
+	s.Helper()
+	var got string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		list, err := s.client.DiscoveryV1().EndpointSlices("default").List(s.Context(), metav1.ListOptions{})
+		if err != nil {
+			s.Fatal(err)
+		}
+		byFamily := map[string][]string{}
+		for _, slice := range list.Items {
+			family := string(slice.AddressType)
+			byFamily[family] = append(byFamily[family], "")
+			for _, e := range slice.Endpoints {
+				mark := map[bool]string{true: "", false: "!"}[*e.Conditions.Ready]
+				byFamily[family] = append(byFamily[family], fmt.Sprintf(" %s%s@%s", mark, e.Addresses[0], *e.Zone))
+			}
+		}
+		var parts []string
+		for _, family := range slices.Sorted(maps.Keys(byFamily)) {
+			slices.Sort(byFamily[family])
+			parts = append(parts, family+strings.Join(byFamily[family], ""))
+		}
+		if got = strings.Join(parts, "; "); got == want {
+			return
+		}
+	}
+	s.Fatalf("slices are %q, want %q", got, want)
+}
+
+func (s *stage) add(p *corev1.Pod) {
+	s.Helper()
+	if _, err := s.client.CoreV1().Pods("default").Create(s.Context(), p, metav1.CreateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *stage) update(p *corev1.Pod) {
+	s.Helper()
+	s.count++
+	p.ResourceVersion = fmt.Sprint(1000 + s.count) // what the fake API does not do
+	if _, err := s.client.CoreV1().Pods("default").Update(s.Context(), p, metav1.UpdateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func TestD4_1_Families(t *testing.T) {
+	both := pod("a", true, "10.244.0.1", "fd00::1")
+	for _, row := range []struct {
+		name     string
+		families []corev1.IPFamily
+		want     string
+	}{
+		{"v4", []corev1.IPFamily{corev1.IPv4Protocol}, "IPv4 10.244.0.1@z"},
+		{"v6", []corev1.IPFamily{corev1.IPv6Protocol}, "IPv6 fd00::1@z"},
+		{"v4+v6", []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, "IPv4 10.244.0.1@z; IPv6 fd00::1@z"},
+		{"v6+v4", []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}, "IPv4 10.244.0.1@z; IPv6 fd00::1@z"},
+	} {
+		t.Run(row.name, func(t *testing.T) { start(t, service(row.families...), both.DeepCopy()).becomes(row.want) })
+	}
+}
+
+func TestStory(t *testing.T) {
+	s := start(t, service(corev1.IPv4Protocol, corev1.IPv6Protocol))
+	s.becomes("IPv4; IPv6") // D4.3
+	a := pod("a", false, "10.244.0.1", "fd00::1")
+	s.add(a)
+	s.becomes("IPv4 !10.244.0.1@z; IPv6 !fd00::1@z")
+	s.update(pod("a", true, "10.244.0.1", "fd00::1"))
+	s.becomes("IPv4 10.244.0.1@z; IPv6 fd00::1@z")
+	s.add(pod("b", true, "10.244.0.2"))
+	s.becomes("IPv4 10.244.0.1@z 10.244.0.2@z; IPv6 fd00::1@z")
+	other := pod("b", true, "10.244.0.2")
+	other.Labels["tier"] = "back"
+	s.update(other)
+	s.becomes("IPv4 10.244.0.1@z; IPv6 fd00::1@z")
+
+	list, err := s.client.DiscoveryV1().EndpointSlices("default").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, slice := range list.Items {
+		if slice.Labels[discoveryv1.LabelManagedBy] != ManagedBy || slice.Labels[discoveryv1.LabelServiceName] != "web" || slice.OwnerReferences[0].Kind != "Service" {
+			t.Errorf("D4.2: %v %v", slice.Labels, slice.OwnerReferences)
+		}
+	}
+	if _, err := s.client.CoreV1().Services("default").Update(t.Context(), service(corev1.IPv4Protocol), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.becomes("IPv4 10.244.0.1@z") // D4.5
+}

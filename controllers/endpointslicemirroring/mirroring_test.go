@@ -1,0 +1,136 @@
+//nolint:staticcheck // Endpoints are deprecated, and this is the package that reads them
+package endpointslicemirroring
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/record"
+)
+
+func endpoints(addresses, notReady string) *corev1.Endpoints {
+	subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}}}
+	for _, a := range strings.Fields(addresses) {
+		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: a})
+	}
+	for _, a := range strings.Fields(notReady) {
+		subset.NotReadyAddresses = append(subset.NotReadyAddresses, corev1.EndpointAddress{IP: a})
+	}
+	return &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "s", UID: "1", Labels: map[string]string{"x": "y"},
+			Annotations: map[string]string{"a": "b", corev1.LastAppliedConfigAnnotation: "{}", corev1.EndpointsLastChangeTriggerTime: "now"},
+		},
+		Subsets: []corev1.EndpointSubset{subset},
+	}
+}
+
+func shown(list []discoveryv1.EndpointSlice) string {
+	var out []string
+	for _, s := range list {
+		text := string(s.AddressType)
+		for _, e := range s.Endpoints {
+			mark := ""
+			if !*e.Conditions.Ready {
+				mark = "!"
+			}
+			text += " " + mark + e.Addresses[0]
+		}
+		out = append(out, text)
+	}
+	slices.Sort(out)
+	return strings.Join(out, "; ")
+}
+
+// D4.8, from beginning to end.
+func TestStory(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}}
+	client, events := fake.NewClientset(svc, endpoints("192.0.2.1 2001:db8::1 x", "192.0.2.2")), record.NewFakeRecorder(10)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	c, err := New(Deps{
+		Client: client, Services: factory.Core().V1().Services(), Endpoints: factory.Core().V1().Endpoints(),
+		Slices: factory.Discovery().V1().EndpointSlices(), Events: events,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	factory.StartWithContext(ctx)
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	api := client.DiscoveryV1().EndpointSlices("default")
+	becomes := func(want string) (list []discoveryv1.EndpointSlice) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			all, err := api.List(ctx, metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if shown(all.Items) == want {
+				return all.Items
+			}
+			if time.Now().After(end) {
+				t.Fatalf("slices are %q, want %q", shown(all.Items), want)
+			}
+		}
+	}
+	list := becomes("IPv4 192.0.2.1 !192.0.2.2; IPv6 2001:db8::1")
+	if got := fmt.Sprint(list[0].Labels, list[0].Annotations, list[0].OwnerReferences[0].Kind); got !=
+		"map[endpointslice.kubernetes.io/managed-by:endpointslicemirroring-controller.k8s.io kubernetes.io/service-name:s x:y] map[a:b]Endpoints" {
+		t.Error(got)
+	}
+	if got := <-events.Events; got != "Warning InvalidIPAddress Skipped 1 invalid IP addresses when mirroring to EndpointSlices" {
+		t.Error(got)
+	}
+	update := func(e *corev1.Endpoints) {
+		t.Helper()
+		if _, err := client.CoreV1().Endpoints("default").Update(ctx, e, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	update(endpoints("192.0.2.3", ""))
+	becomes("IPv4 192.0.2.3")
+	if err := api.Delete(ctx, becomes("IPv4 192.0.2.3")[0].Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	becomes("IPv4 192.0.2.3")
+	skipped := endpoints("192.0.2.3", "")
+	skipped.Labels[discoveryv1.LabelSkipMirror] = "true"
+	update(skipped)
+	becomes("")
+	update(endpoints("192.0.2.4", ""))
+	becomes("IPv4 192.0.2.4")
+	svc.Spec.Selector = map[string]string{"app": "web"}
+	if _, err := client.CoreV1().Services("default").Update(ctx, svc, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	becomes("")
+}
+
+func TestTooMany(t *testing.T) {
+	text := ""
+	for i := range 1200 {
+		text += fmt.Sprintf("10.1.%d.%d ", i/200, i%200)
+	}
+	slices, tooMany, invalid := desired(endpoints(text, ""))
+	for _, s := range slices {
+		if len(slices) != 1 || len(s.Endpoints) != 1000 || tooMany != 200 || invalid != 0 {
+			t.Errorf("%d slices, %d endpoints, %d too many, %d invalid", len(slices), len(s.Endpoints), tooMany, invalid)
+		}
+	}
+}
