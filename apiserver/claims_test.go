@@ -138,6 +138,30 @@ func mutate(t testing.TB, c clientset.Interface, random *rand.Rand, name string)
 	}
 }
 
+// The audit finds nothing wherever Services come from, and what is broken by hand.
+func TestAudit(t *testing.T) {
+	for _, ranges := range [][]string{
+		{"10.96.0.0/16"}, {"fd00:10:96::/112"}, {"10.96.0.0/16", "fd00:10:96::/112"}, {"fd00:10:96::/112", "10.96.0.0/16"},
+	} {
+		client := newEtcd(t)
+		s, c := startServer(t, client, ranges...)
+		svc, err := c.CoreV1().Services("default").Create(t.Context(), newService("a", corev1.IPFamilyPolicyPreferDualStack, corev1.ServiceTypeNodePort), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := s.Audit(t.Context()); err != nil || len(found) != 0 {
+			t.Errorf("%v: %v %v", ranges, found, err)
+		}
+		if _, err := client.Delete(t.Context(), addressPrefix+svc.Spec.ClusterIP); err != nil {
+			t.Fatal(err)
+		}
+		found, err := s.Audit(t.Context())
+		if err != nil || len(found) != 1 || found[0].Rule != "B7.3" {
+			t.Errorf("%v, with a claim deleted by hand: %v %v", ranges, found, err)
+		}
+	}
+}
+
 // Every way in which a Service can go gives its claims back.
 func TestClaimsGoWithTheService(t *testing.T) {
 	client := newEtcd(t)

@@ -23,6 +23,7 @@ type allocatorMetrics struct {
 	total, failed         *prometheus.CounterVec // by cidr and scope
 	duration              *prometheus.HistogramVec
 	portTotal, portFailed *prometheus.CounterVec // by scope
+	findings              prometheus.Gauge       // of the last audit
 }
 
 const (
@@ -50,6 +51,7 @@ func newAllocatorMetrics(space *clusterip.Space) *allocatorMetrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}, []string{"cidr"}),
 		portTotal:  counter(portMetrics+"allocation_total", "Number of NodePort allocations", "scope"),
+		findings:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "duet_claim_findings", Help: "What the last audit found to disagree between Services and their addresses and node ports; always 0"}),
 		portFailed: counter(portMetrics+"allocation_errors_total", "Number of errors trying to allocate NodePort", "scope"),
 	}
 }
@@ -66,7 +68,7 @@ func (m *allocatorMetrics) register() error {
 }
 
 func (m *allocatorMetrics) vectors() []prometheus.Collector {
-	return []prometheus.Collector{m.total, m.failed, m.duration, m.portTotal, m.portFailed}
+	return []prometheus.Collector{m.total, m.failed, m.duration, m.portTotal, m.portFailed, m.findings}
 }
 
 // Describe names all metrics.

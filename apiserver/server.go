@@ -85,6 +85,8 @@ type Server struct {
 	client    clientset.Interface
 	index     *access.Index
 	stores    map[schema.GroupResource]*registry.Store
+	codecs    map[schema.GroupResource]runtime.Codec // of Services and what they claim
+	nodePorts clusterip.PortRange
 	informers informers.SharedInformerFactory
 	feeds     []*feed
 	hooks     []hook
@@ -158,6 +160,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
+	s.Generic.Handler.NonGoRestfulMux.HandleFunc(AuditPath, s.serveAudit)
 	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
 		return nil, err
@@ -213,6 +216,7 @@ func (s *Server) paths(rows []resource.Resource) (endpoints, error) {
 func (s *Server) wireClaims(ctx context.Context, space *clusterip.Space, cfg Config) error {
 	b := s.backend
 	codecs := map[schema.GroupResource]runtime.Codec{}
+	s.codecs, s.nodePorts = codecs, cfg.NodePorts
 	for _, gr := range []schema.GroupResource{servicesResource, addressesResource, rangesResource} {
 		codec, _, err := b.codec(gr.Group, "v1")
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
 
+	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/etcd"
 )
@@ -65,7 +66,7 @@ func startServerWith(t testing.TB, client *etcdkubernetes.Client, change func(*C
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	cfg := Config{
-		Etcd: client, SharedEtcd: true, Families: families, Listeners: []net.Listener{listener}, Serving: serving, ClientCA: ca,
+		Etcd: client, SharedEtcd: true, Families: families, NodePorts: clusterip.DefaultNodePorts(), Listeners: []net.Listener{listener}, Serving: serving, ClientCA: ca,
 		Advertise: listener.Addr().String(),
 	}
 	change(&cfg)

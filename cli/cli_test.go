@@ -236,9 +236,9 @@ func TestStatusText(t *testing.T) {
 	s := lab.Status{Settings: lab.Settings{Name: "duet"}, State: lab.Running, DataDir: "/d", PID: 7, Started: time.Now(), Health: "ok", URL: "https://127.0.0.1:5"}
 	s.Workers = []lab.NodeStatus{{Name: "worker0", State: lab.Running, NodeInfo: lab.NodeInfo{Health: "Ready", Version: "v1.37.2"}, Size: 1 << 20}, {Name: "worker1", State: lab.Stopped}}
 	s.Sizes = map[string]int64{"total": 3 << 20, "etcd": 2 << 20}
-	printStatus(&out, s)
+	printStatus(&out, s, "ok")
 	want := []string{
-		"cluster    duet", "state      running for 0s, pid 7", "health     ok", "API        https://127.0.0.1:5, context duet-duet",
+		"cluster    duet", "state      running for 0s, pid 7", "health     ok", "claims     ok", "API        https://127.0.0.1:5, context duet-duet",
 		"worker0    Ready, v1.37.2, 1.0 MiB", "worker1    stopped; `duet up` starts it, 0.0 MiB",
 		"Services   ", "Pods       ", "uplink     false", "data       /d, 3.0 MiB (etcd 2.0 MiB)", "",
 	}

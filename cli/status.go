@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/lab"
@@ -36,8 +40,12 @@ func (p Program) statusCommand() *cobra.Command {
 			answer := struct {
 				lab.Status
 				Context string `json:"context"`
-			}{s, pki.ContextName(s.Name)}
-			return out.print(p.Stdout, answer, func() { printStatus(p.Stdout, s) })
+				Claims  string `json:"claims,omitempty"`
+			}{Status: s, Context: pki.ContextName(s.Name)}
+			if s.State == lab.Running {
+				answer.Claims = audit(c.Context(), lab.AdminKubeconfig(s.DataDir))
+			}
+			return out.print(p.Stdout, answer, func() { printStatus(p.Stdout, s, answer.Claims) })
 		},
 	}
 	which.addFlags(c)
@@ -45,7 +53,33 @@ func (p Program) statusCommand() *cobra.Command {
 	return c
 }
 
-func printStatus(w io.Writer, s lab.Status) {
+// audit asks the server whether Services and their addresses and node ports agree, which they always
+// should: "ok", what disagrees, or why nobody knows.
+func audit(ctx context.Context, kubeconfig string) string {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	config.Timeout = 3 * time.Second
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	body, err := client.RESTClient().Get().AbsPath("/duet/audit").DoRaw(ctx)
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	var findings []struct{ Object, Message string }
+	if err := json.Unmarshal(body, &findings); err != nil {
+		return "unknown: " + err.Error()
+	}
+	if len(findings) == 0 {
+		return "ok"
+	}
+	return fmt.Sprintf("%d disagree; the first: %s: %s", len(findings), findings[0].Object, findings[0].Message)
+}
+
+func printStatus(w io.Writer, s lab.Status, claims string) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	defer t.Flush()
 	row := func(name string, format string, values ...any) {
@@ -55,6 +89,7 @@ func printStatus(w io.Writer, s lab.Status) {
 	if s.State == lab.Running {
 		row("state", "running for %s, pid %d", time.Since(s.Started).Round(time.Second), s.PID)
 		row("health", "%s", s.Health)
+		row("claims", "%s", claims)
 		row("API", "%s, context %s", s.URL, pki.ContextName(s.Name))
 	} else {
 		row("state", "stopped; `duet up --name %s` resumes it", s.Name)
