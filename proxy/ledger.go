@@ -123,8 +123,8 @@ func (l *ledger) release(e entry) {
 	l.held[e.place] = next
 }
 
-// written forgets which places have changed.
-func (l *ledger) written() { clear(l.changed) }
+// written forgets which places have changed. A map that was large once would be slow to clear ever after.
+func (l *ledger) written() { l.changed = map[place]before{} }
 
 // changes is how the table differs from when it was last written.
 func (l *ledger) changes(classes *classes) nft.Changes {
