@@ -4,6 +4,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,5 +70,28 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden(t, "table", run(t, "nft", "list", "ruleset"))
+	golden(t, "table", inOrder(run(t, "nft", "list", "ruleset")))
+}
+
+var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)
+
+// inOrder puts elements one to a line and, as sets and chains, in order: the kernel's is another each
+// time.
+func inOrder(table string) string {
+	table = listed.ReplaceAllStringFunc(table, func(list string) string {
+		elements := strings.Split(listed.FindStringSubmatch(list)[1], ",")
+		for i, e := range elements {
+			elements[i] = "\n\t\t\t" + strings.TrimSpace(e)
+		}
+		slices.Sort(elements)
+		return "elements = {" + strings.Join(elements, "") + " }"
+	})
+	blocks := strings.Split(strings.TrimSuffix(table, "}\n"), "\n\n")
+	first, rest, _ := strings.Cut(blocks[0], "\n") // the line of the table
+	blocks[0] = rest
+	for i := range blocks {
+		blocks[i] = strings.TrimRight(blocks[i], "\n")
+	}
+	slices.Sort(blocks)
+	return first + "\n" + strings.Join(blocks, "\n\n") + "\n"
 }
