@@ -141,6 +141,13 @@ func (w *writer) port(p *Port) {
 			w.add(kindLocalServices, f, at(a), local())
 		}
 	}
+	if p.Restricted {
+		ranges := dualstack.Join(p.Sources)
+		w.add(kindSources, f, ranges, "")
+		for _, a := range p.Balancers {
+			w.add(kindFirewall, f, at(a), ranges)
+		}
+	}
 	if p.NodePort != 0 {
 		key := nft.Bytes(p.Protocol, p.NodePort)
 		w.add(kindNodePorts, f, key, all())

@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -12,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
+
+	"github.com/duetk8s/duet/nft"
 )
 
 // cluster is what a proxy is told by.
@@ -19,6 +23,7 @@ type cluster struct {
 	services, slices, cidrs, nodes *fcache.FakeControllerSource
 	deps                           Deps
 	proxy                          *Proxy
+	table                          counted
 }
 
 func newCluster(t testing.TB, config Config) *cluster {
@@ -37,6 +42,11 @@ func newCluster(t testing.TB, config Config) *cluster {
 	c.nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}})
 	c.cidrs.Add(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}})
 	config.Node = nodeName
+	config.Open = func() (Table, error) {
+		table, err := nft.Open(TableName)
+		c.table.Table = table
+		return &c.table, err
+	}
 	var err error
 	if c.proxy, err = New(c.deps, config); err != nil {
 		t.Fatal(err)
@@ -52,7 +62,13 @@ func newCluster(t testing.TB, config Config) *cluster {
 			t.Error(err)
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if n := c.table.failed.Load(); n != 0 {
+			t.Errorf("%d changes did not fit what was there", n)
+		}
+	})
 	return c
 }
 
@@ -114,24 +130,14 @@ func TestTraffic(t *testing.T) {
 	c.set(web("one", "1"), endpoints("one", pod1))
 	c.set(web("far", "2"), endpoints("far", pod3))
 	c.set(web("none", "3"), endpoints("none"))
-	ports := func(n int32) func(*corev1.Service) {
-		return func(s *corev1.Service) {
-			s.Spec.Type = corev1.ServiceTypeLoadBalancer
-			for i := range s.Spec.Ports {
-				s.Spec.Ports[i].NodePort = n
-			}
-			for _, ip := range []string{"172.31.0.", "fd00:172:31::"} {
-				s.Status.LoadBalancer.Ingress = append(s.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ip + s.Spec.ClusterIPs[0][len("10.96.0."):]})
-			}
-		}
+	c.set(web("lb", "4", balanced(30004)), endpoints("lb", pod1))
+	c.set(web("lbfar", "5", balanced(30005)), endpoints("lbfar", pod3))
+	c.set(web("lblocal", "6", balanced(30006), keepSource), endpoints("lblocal", pod1, pod3))
+	c.set(web("lbelse", "7", balanced(30007), keepSource), endpoints("lbelse", pod3))
+	c.set(web("lbnone", "8", balanced(30008)), endpoints("lbnone"))
+	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
+		within(t, func() bool { return call(t, "pod2", "tcp", address) != "timeout" })
 	}
-	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
-	c.set(web("lb", "4", ports(30004)), endpoints("lb", pod1))
-	c.set(web("lbfar", "5", ports(30005)), endpoints("lbfar", pod3))
-	c.set(web("lblocal", "6", ports(30006), local), endpoints("lblocal", pod1, pod3))
-	c.set(web("lbelse", "7", ports(30007), local), endpoints("lbelse", pod3))
-	c.set(web("lbnone", "8", ports(30008)), endpoints("lbnone"))
-	within(t, func() bool { return call(t, "pod2", "tcp", "10.96.0.1:80") != "timeout" })
 
 	for _, tt := range []struct{ name, from, to, want string }{
 		{"ClusterIP from a Pod", "pod2", "10.96.0.1|fd00:10:96::1 80", "pod1 pod2"},
@@ -175,6 +181,74 @@ func TestTraffic(t *testing.T) {
 			}
 		})
 	}
+	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
+	t.Run("sources", func(t *testing.T) { testSources(t, c) })
+	t.Run("flush", func(t *testing.T) { testFlush(t, c) })
+}
+
+// A client stays with its endpoint on all addresses of a port, until the endpoint is gone.
+func testAffinity(t *testing.T, c *cluster) {
+	c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
+	wait(t, c)
+	for _, f := range []struct{ clusterIP, balancer string }{{"10.96.0.20:80", "172.31.0.20:80"}, {"[fd00:10:96::20]:80", "[fd00:172:31::20]:80"}} {
+		name := func() string {
+			first, _, _ := strings.Cut(call(t, "other", "tcp", f.clusterIP), " ")
+			for i := range 12 {
+				to := f.clusterIP
+				if i%2 == 0 {
+					to = f.balancer
+				}
+				if now, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); now != first {
+					t.Errorf("%s: %s after %s", to, now, first)
+				}
+			}
+			return first
+		}
+		first := name()
+		rest, want := pod1, "pod1"
+		if first == "pod1" {
+			rest, want = pod2, "pod2"
+		}
+		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", rest))
+		wait(t, c)
+		if now := name(); now != want {
+			t.Errorf("%s after %s has gone", now, first)
+		}
+		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
+		wait(t, c)
+		if now := name(); now != want {
+			t.Errorf("%s, though %s has not gone", now, want)
+		}
+	}
+}
+
+// Only those sources may use the load balancer's address.
+func testSources(t *testing.T, c *cluster) {
+	for ranges, want := range map[string]string{"192.0.2.0/24,2001:db8::/64": "timeout", "172.30.0.4/32,fd00:172:30::/64": "pod1 other"} {
+		c.set(web("ranges", "21", balanced(30021, strings.Split(ranges, ",")...)), endpoints("ranges", pod1))
+		wait(t, c)
+		for _, to := range []string{"172.31.0.21:80", "[fd00:172:31::21]:80"} {
+			if got := who(call(t, "other", "tcp", to)); got != want {
+				t.Errorf("%s, ranges %s: got %q, want %q", to, ranges, got, want)
+			}
+		}
+		if got := who(call(t, "other", "tcp", "10.96.0.21:80")); got != "pod1 other" {
+			t.Errorf("ClusterIP: %s", got)
+		}
+	}
+}
+
+// Whoever flushes the rules of the machine has them back after the next change at the latest.
+func testFlush(t *testing.T, c *cluster) {
+	run(t, "nft", "flush", "ruleset")
+	c.set(web("again", "22"), endpoints("again", pod2))
+	wait(t, c)
+	for _, to := range []string{"10.96.0.22:80", "[fd00:10:96::22]:80"} {
+		if got := who(call(t, "pod1", "tcp", to)); got != "pod2 pod1" {
+			t.Errorf("%s: got %q", to, got)
+		}
+	}
+	c.table.failed.Store(0)
 }
 
 // who names addresses.
@@ -204,4 +278,37 @@ func within(t *testing.T, ok func() bool) {
 		}
 	}
 	t.Fatalf("does not happen\n%s", run(t, "nft", "list", "ruleset"))
+}
+
+// wait waits until the proxy has had nothing to write for a while.
+func wait(t testing.TB, c *cluster) {
+	t.Helper()
+	for last, quiet := c.table.writes.Load(), 0; quiet < 10; time.Sleep(5 * time.Millisecond) {
+		if now := c.table.writes.Load(); now != last {
+			last, quiet = now, 0
+		} else {
+			quiet++
+		}
+	}
+}
+
+// counted counts what is written to a table.
+type counted struct {
+	Table
+	writes atomic.Int64
+	failed atomic.Int64
+}
+
+func (c *counted) Rebuild(s nft.Schema, e map[string][]nft.Element) error {
+	defer c.writes.Add(1)
+	return c.Table.Rebuild(s, e)
+}
+
+func (c *counted) Apply(changes nft.Changes) error {
+	defer c.writes.Add(1)
+	err := c.Table.Apply(changes)
+	if err != nil {
+		c.failed.Add(1)
+	}
+	return err
 }

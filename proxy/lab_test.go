@@ -18,7 +18,7 @@ import (
 //
 //	pod1, pod2 ── duet0 ── node ── eth0 ── other (another node, with pod3 in its own range; and outside)
 const (
-	patience = 2500
+	patience = 1500
 	nodeName = "node0"
 	otherPod = "10.244.1.2 fd00:10:244:1::2" // pod3, an address of the other node's
 )
@@ -80,6 +80,11 @@ link set NAME up
 			if line = strings.TrimSpace(strings.ReplaceAll(line, "NAME", name)); line != "" {
 				run(t, "ip", strings.Fields(line)...)
 			}
+		}
+	}
+	for _, name := range []string{"net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"} {
+		if err := hostnet.SetSysctl(name, "0"); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := hostnet.Forward(); err != nil {

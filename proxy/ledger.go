@@ -123,8 +123,8 @@ func (l *ledger) release(e entry) {
 	l.held[e.place] = next
 }
 
-// written forgets which places have changed.
-func (l *ledger) written() { clear(l.changed) }
+// written forgets which places have changed. A map that was large once would be slow to clear ever after.
+func (l *ledger) written() { l.changed = map[place]before{} }
 
 // changes is how the table differs from when it was last written.
 func (l *ledger) changes(classes *classes) nft.Changes {
@@ -154,24 +154,40 @@ func (l *ledger) everything(classes *classes) nft.Changes {
 }
 
 func add(c *nft.Changes, classes *classes, e entry) {
-	if e.kind == kindClasses {
+	switch e.kind {
+	case kindClasses:
 		c.AddChains = append(c.AddChains, classes.chain(e.family, classOf(e.key)))
+	case kindSources:
+		set, elements := sourceSet(e.family, e.key)
+		c.AddSets = append(c.AddSets, set)
+		c.AddChains = append(c.AddChains, sourceChain(e.family, set.Name))
+		c.Add[set.Name] = elements
+		return
 	}
 	name := e.kind.of(e.family)
 	c.Add[name] = append(c.Add[name], element(classes, e))
 }
 
 func remove(c *nft.Changes, classes *classes, e entry) {
-	if e.kind == kindClasses {
+	switch e.kind {
+	case kindClasses:
 		c.RemoveChains = append(c.RemoveChains, classes.chain(e.family, classOf(e.key)).Name)
+	case kindSources:
+		name := sourceName(e.family, e.key)
+		c.RemoveChains = append(c.RemoveChains, name)
+		c.RemoveSets = append(c.RemoveSets, name)
+		return
 	}
 	name := e.kind.of(e.family)
 	c.Remove[name] = append(c.Remove[name], element(classes, e))
 }
 
 func element(classes *classes, e entry) nft.Element {
-	if e.kind == kindClasses {
+	switch e.kind {
+	case kindClasses:
 		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: classes.chain(e.family, classOf(e.key)).Name, Goto: true}}
+	case kindFirewall:
+		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: sourceName(e.family, e.value)}}
 	}
 	return nft.Element{Key: e.key, Data: e.value}
 }

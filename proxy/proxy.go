@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -191,7 +192,7 @@ func (p *Proxy) sync() error {
 	dirty, wide := p.dirty, p.wide
 	p.dirty, p.wide = map[string]bool{}, false
 	p.mu.Unlock()
-	for key := range dirty {
+	for _, key := range slices.Sorted(maps.Keys(dirty)) {
 		p.look(key)
 	}
 	changes := p.ledger.changes(&p.classes)
@@ -221,13 +222,18 @@ func empty(c nft.Changes) bool {
 
 // look takes up a Service as it is now.
 func (p *Proxy) look(key string) {
-	s := p.services[key]
-	if s == nil {
-		s = &service{}
-	}
 	var ports []Port
 	if o, ok, err := p.deps.Services.GetStore().GetByKey(key); err == nil && ok {
 		ports = Ports(o.(*corev1.Service), p.slicesOf(key), p.config.Node)
+	}
+	p.take(key, ports)
+}
+
+// take enters into the ledger what a Service wants now.
+func (p *Proxy) take(key string, ports []Port) {
+	s := p.services[key]
+	if s == nil {
+		s = &service{}
 	}
 	old := s.entries
 	s.entries = s.want(ports, &p.numbers, &p.classes)
@@ -298,6 +304,7 @@ func (p *Proxy) wantedRanges() map[string][]netip.Prefix {
 func (p *Proxy) rebuild() error {
 	s, c := schema(), p.ledger.everything(&p.classes)
 	s.Chains = append(s.Chains, c.AddChains...)
+	s.Sets = append(s.Sets, c.AddSets...)
 	for name, list := range p.ranges {
 		if elements := nft.Ranges(list); len(elements) > 0 {
 			c.Add[name] = elements

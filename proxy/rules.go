@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -47,6 +50,7 @@ const (
 	kindMember         kind = "member"          // number and member → address . port
 	kindClients        kind = "clients"         // client . number → number and member, expiring
 	kindFirewall       kind = "firewall"        // address . protocol . port → chain
+	kindSources        kind = "sources"         // ranges that may use a load balancer: a set and a chain
 	kindPods           kind = "pods"            // ranges of this node's Pods
 	kindCIDRs          kind = "service-cidrs"   // ranges that ClusterIPs come from
 )
@@ -141,14 +145,23 @@ func familyChains(f dualstack.Family) []nft.Chain {
 		nft.Join(nft.In(kindCIDRs.of(f), nft.Destination(f)), nft.Drop()))
 	outside := append([]nft.Rule{nft.Follow(kindFirewall.of(f), at...)}, find(kindLocalServices, kindLocalNodePorts)...)
 	return []nft.Chain{
-		{Name: "outside-" + lower(f), Rules: outside},
-		{Name: "services-" + lower(f), Rules: services},
-		{Name: "masquerade-" + lower(f), Rules: []nft.Rule{
+		{Name: "outside-" + lower(f), Rules: only(f, outside)},
+		{Name: "services-" + lower(f), Rules: only(f, services)},
+		{Name: "masquerade-" + lower(f), Rules: only(f, []nft.Rule{
 			nft.Join(nft.In(kindHairpin.of(f), nft.Source(f), nft.Destination(f)), nft.Masquerade()),
 			// Answers come back through here by themselves from this node's Pods, and to them.
 			nft.Join(nft.NotIn(kindPods.of(f), nft.Source(f)), nft.NotIn(kindPods.of(f), nft.Destination(f)), nft.Masquerade()),
-		}},
+		})},
 	}
+}
+
+// only makes rules match a family, which costs nothing much: without, nft prints "@nh,128,32" for
+// "ip daddr".
+func only(f dualstack.Family, rules []nft.Rule) []nft.Rule {
+	for i := range rules {
+		rules[i] = nft.Join(nft.IsFamily(f), rules[i])
+	}
+	return rules
 }
 
 // pick is the chain that picks one of n endpoints:
@@ -186,7 +199,7 @@ func stick(f dualstack.Family, s sticky) nft.Chain {
 		nft.Remember(kindClients.of(f), client, nft.Priority(), time.Duration(s.seconds)*time.Second),
 		nft.NoMark(),
 		nft.Translate(kindMember.of(f), f, nft.Priority()))
-	return nft.Chain{Name: fmt.Sprintf("stick-%s-%d-%d", lower(f), s.n, s.seconds), Rules: []nft.Rule{
+	return nft.Chain{Name: fmt.Sprintf("stick-%s-%d-%d", lower(f), s.n, s.seconds), Rules: only(f, []nft.Rule{
 		nft.MarkFromPriority(idMask),
 		nft.NoPriority(),
 		nft.SetPriority(kindClients.of(f), client...),
@@ -194,5 +207,32 @@ func stick(f dualstack.Family, s sticky) nft.Chain {
 		nft.Forget(kindClients.of(f), client, nft.Priority()),
 		nft.SetPriority(kindMembers.of(f), nft.Mark(), nft.Random(uint32(s.n))), //nolint:gosec // few
 		remember,
-	}}
+	})}
+}
+
+// Ranges of sources are a set and a chain of their own, which Services with the same ranges share:
+//
+//	set sources-ipv4-0f1e2d3c { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }
+//	chain sources-ipv4-0f1e2d3c { ip saddr != @sources-ipv4-0f1e2d3c drop }
+//
+// One set for all of them, of addresses and ranges, would cost milliseconds for each change.
+func sourceSet(f dualstack.Family, ranges string) (nft.Set, []nft.Element) {
+	var list []netip.Prefix
+	for text := range strings.SplitSeq(ranges, ",") {
+		list = append(list, netip.MustParsePrefix(text)) // service.go:sources has made them
+	}
+	addr := nft.Addr4
+	if f == dualstack.IPv6 {
+		addr = nft.Addr6
+	}
+	return nft.Set{Name: sourceName(f, ranges), Key: []nft.Type{addr}, Interval: true}, nft.Ranges(list)
+}
+
+func sourceName(f dualstack.Family, ranges string) string {
+	sum := sha256.Sum256([]byte(ranges))
+	return kindSources.of(f) + "-" + hex.EncodeToString(sum[:4])
+}
+
+func sourceChain(f dualstack.Family, name string) nft.Chain {
+	return nft.Chain{Name: name, Rules: only(f, []nft.Rule{nft.Join(nft.NotIn(name, nft.Source(f)), nft.Drop())})}
 }

@@ -146,6 +146,8 @@ func sources(f dualstack.Family, list []string) (out []netip.Prefix, restricted 
 			out = append(out, p.Masked())
 		}
 	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	out = slices.Compact(out)
 	return out, len(out) > 0
 }
 
