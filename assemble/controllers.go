@@ -88,10 +88,14 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	api.Hook("start-kubernetes-service-cidr-controller", func(ctx context.Context) error { return defaults.Ensure(ctx, admin) })
 	api.ReportFullRanges(c.recorder(admin, "ipallocator"))
 
-	for _, make := range []func(*apiserver.Server, ServerConfig) (runner, error){
+	elected := []func(*apiserver.Server, ServerConfig) (runner, error){
 		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
-		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
-	} {
+		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring,
+	}
+	if len(cfg.LoadBalancerPool) > 0 { // else load balancers are somebody else's, as without a cloud provider
+		elected = append(elected, c.loadBalancer)
+	}
+	for _, make := range elected {
 		r, err := make(api, cfg)
 		if err != nil {
 			return nil, fmt.Errorf("assemble: %w", err)
