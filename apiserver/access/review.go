@@ -58,7 +58,7 @@ type review struct {
 }
 
 var (
-	_ rest.Creater             = (*review)(nil)
+	_ rest.Creater              = (*review)(nil)
 	_ rest.Scoper               = (*review)(nil)
 	_ rest.SingularNameProvider = (*review)(nil)
 )

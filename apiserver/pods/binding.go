@@ -31,7 +31,7 @@ type Bindings struct{ Binding }
 
 var (
 	_ rest.NamedCreater                   = Binding{}
-	_ rest.Creater                       = Bindings{}
+	_ rest.Creater                        = Bindings{}
 	_ rest.SubresourceObjectMetaPreserver = Binding{}
 )
 

@@ -21,7 +21,7 @@ type Review struct {
 }
 
 var (
-	_ rest.Creater             = Review{}
+	_ rest.Creater              = Review{}
 	_ rest.Scoper               = Review{}
 	_ rest.SingularNameProvider = Review{}
 )
