@@ -1,6 +1,6 @@
 // Package proxy makes the addresses of Services answer on one node: it keeps the nftables table
 // duet-proxy as the Services and EndpointSlices want it. docs/adr/0020 says what the table looks like
-// and why, docs/flows/reach-a-service.md how a change gets there.
+// and why.
 //
 // It does not hand out addresses (package clusterip), announce load balancers' addresses (package
 // loadbalancer), or find endpoints (controllers/endpointslice).
