@@ -2,11 +2,17 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Part is a process of a lab that a test may kill.
@@ -58,3 +64,23 @@ func Processes(text string) map[int][]string {
 
 // Root is where the state of a node is.
 func (l *Lab) Root(node string) string { return filepath.Join(l.Dir, "nodes", node) }
+
+// Inside returns the processes of a Pod's first container, found by their cgroup; none when it has
+// ended.
+func (l *Lab) Inside(t testing.TB, pod *corev1.Pod) (pids []int) {
+	t.Helper()
+	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	list := filepath.Join("/sys/fs/cgroup/pids/duet", l.Name, pod.Spec.NodeName, "pod"+string(pod.UID), id, "cgroup.procs")
+	text, err := os.ReadFile(list)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
+		t.Fatal(err)
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}

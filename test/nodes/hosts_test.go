@@ -58,7 +58,7 @@ func TestHostsFiles(t *testing.T) {
 	if got := exec("other", "cat /etc/hosts"); got != want+"192.0.2.9 edited\n2001:db8::9 edited6\n" {
 		t.Errorf("the other container sees\n%s", got)
 	}
-	l.killInside(t, "worker0", pod)
+	l.killInside(t, pod)
 	cluster.Eventually(t, "the restart", func() string {
 		now, err := l.Client.CoreV1().Pods("default").Get(t.Context(), edited, metav1.GetOptions{})
 		if err != nil {

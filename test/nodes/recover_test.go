@@ -2,10 +2,7 @@ package nodes
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -162,7 +159,7 @@ func TestAgentKilled(t *testing.T) {
 		})
 	}
 	l.Kill(t, cluster.Agent, "worker0")
-	l.killInside(t, "worker0", before[0])
+	l.killInside(t, before[0])
 	for _, name := range []string{"side", "after1"} {
 		if err := l.Client.CoreV1().Pods("default").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
@@ -197,7 +194,7 @@ func TestContainerdKilled(t *testing.T) {
 
 	// An exit that containerd has not seen is a restart as any other.
 	l.Kill(t, cluster.Containerd, "worker0")
-	l.killInside(t, "worker0", before[0])
+	l.killInside(t, before[0])
 	l.back(t, cluster.Containerd, "after2")
 	cluster.Eventually(t, "the restart of plain", func() string {
 		pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), "plain", metav1.GetOptions{})
@@ -217,22 +214,16 @@ func TestContainerdKilled(t *testing.T) {
 }
 
 // killInside ends the processes of a Pod's container, found by their cgroup.
-func (l *lab) killInside(t *testing.T, node string, pod *corev1.Pod) {
+func (l *lab) killInside(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
-	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	lists, err := filepath.Glob(filepath.Join("/sys/fs/cgroup/pids/duet", l.Name, node, "pod"+string(pod.UID), id, "cgroup.procs"))
-	if err != nil || len(lists) != 1 {
-		t.Fatalf("cgroups of %s: %v %v", id, lists, err)
+	for _, pid := range l.Inside(t, pod) {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with the one before
 	}
-	for pid := range strings.FieldsSeq(read(t, lists[0])) {
-		n, err := strconv.Atoi(pid)
-		if err == nil {
-			_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended with the one before
+	cluster.Eventually(t, "the end of the container of "+pod.Name, func() string {
+		if left := l.Inside(t, pod); len(left) > 0 {
+			return fmt.Sprint(left)
 		}
-	}
-	cluster.Eventually(t, "the end of "+id, func() string {
-		text, _ := os.ReadFile(lists[0])
-		return strings.TrimSpace(string(text))
+		return ""
 	})
 }
 
