@@ -214,16 +214,25 @@ func IsLocal() Rule {
 	}
 }
 
-// NotLoopback matches packets to other addresses than a family's of loopback.
-func NotLoopback(f dualstack.Family) Rule {
+// IsLoopback matches packets whose field is an address of loopback.
+func IsLoopback(f dualstack.Family, address Field) Rule {
 	h := headerOf(f)
-	out := load(register, []Field{Destination(f)})
+	out := load(register, []Field{address})
 	if f == dualstack.IPv6 {
-		return append(out, &expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: netip.IPv6Loopback().AsSlice()})
+		return append(out, &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: netip.IPv6Loopback().AsSlice()})
 	}
 	return append(out,
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: h.length, Mask: []byte{255, 0, 0, 0}, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: []byte{127, 0, 0, 0}})
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{127, 0, 0, 0}})
+}
+
+// FromOutside matches packets that came by another link than that of loopback, which is the first in
+// every network namespace.
+func FromOutside() Rule {
+	return Rule{
+		&expr.Meta{Key: expr.MetaKeyIIF, Register: register},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: binaryutil.NativeEndian.PutUint32(1)},
+	}
 }
 
 // Masquerade lets a connection leave with this machine's address.

@@ -69,7 +69,7 @@ func BenchmarkChange(b *testing.B) {
 			}
 			for i := 0; b.Loop(); i++ {
 				p.take("7", nth(7, i+1))
-				if err := p.table.Apply(p.ledger.changes(&p.classes)); err != nil {
+				if err := p.table.Apply(p.ledger.changes(&p.classes).Changes); err != nil {
 					b.Fatal(err)
 				}
 				p.ledger.written()

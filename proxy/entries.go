@@ -136,6 +136,7 @@ func (w *writer) port(p *Port) {
 	w.add(kindServices, f, at(p.ClusterIP), inside())
 	external := slices.Concat(p.External, p.Balancers)
 	for _, a := range external {
+		w.out = append(w.out, route(netip.PrefixFrom(a, a.BitLen())))
 		w.add(kindServices, f, at(a), all())
 		if p.ExternalLocal {
 			w.add(kindLocalServices, f, at(a), local())

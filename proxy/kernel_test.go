@@ -39,7 +39,11 @@ func newCluster(t testing.TB, config Config) *cluster {
 		Services: informer(c.services, &corev1.Service{}), EndpointSlices: informer(c.slices, &discoveryv1.EndpointSlice{}),
 		ServiceCIDRs: informer(c.cidrs, &networkingv1.ServiceCIDR{}), Nodes: informer(c.nodes, &corev1.Node{}),
 	}
-	c.nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}})
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}}
+	for _, ip := range strings.Fields(nodeIPs) {
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+	}
+	c.nodes.Add(node)
 	c.cidrs.Add(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}})
 	config.Node = nodeName
 	config.Open = func() (Table, error) {
@@ -155,6 +159,10 @@ func TestTraffic(t *testing.T) {
 		{"node port from the Pod itself", "pod1", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
 		{"node port at the bridge", "pod2", "10.244.0.1|fd00:10:244::1 30004", "pod1 pod2"},
 		{"node port from the node", "node", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
+		{"node port on loopback", "node", "127.0.0.1|::1 30004", "pod1 node"},
+		{"node port on loopback, elsewhere", "node", "127.0.0.1|::1 30005", "other node"},
+		{"node port on loopback, local policy", "node", "127.0.0.1|::1 30007", "other node"},
+		{"node port on loopback without endpoints", "node", "127.0.0.1|::1 30008", "refused"},
 		{"node port elsewhere", "other", "172.30.0.3|fd00:172:30::3 30005", "other node"},
 		{"node port without endpoints", "other", "172.30.0.3|fd00:172:30::3 30008", "refused"},
 		{"load balancer from outside", "other", "172.31.0.4|fd00:172:31::4 80", "pod1 other"},

@@ -14,7 +14,7 @@ import (
 	"github.com/duetk8s/duet/hostnet"
 )
 
-// The lab of the kernel tests: this process is in the node's namespace.
+// The lab of the kernel tests: this process is in the node's namespace, which has no default route.
 //
 //	pod1, pod2 ── duet0 ── node ── eth0 ── other (another node, with pod3 in its own range; and outside)
 const (
@@ -43,8 +43,8 @@ link add eth0 type veth peer name eth0 netns other
 link set eth0 up
 addr add 172.30.0.3/24 dev eth0
 addr add fd00:172:30::3/64 dev eth0 nodad
-route add default via 172.30.0.4
--6 route add default via fd00:172:30::4
+route add 10.244.1.0/24 via 172.30.0.4
+-6 route add fd00:10:244:1::/64 via fd00:172:30::4
 -n other link set lo up
 -n other link set eth0 up
 -n other addr add 172.30.0.4/24 dev eth0

@@ -53,6 +53,7 @@ const (
 	kindSources        kind = "sources"         // ranges that may use a load balancer: a set and a chain
 	kindPods           kind = "pods"            // ranges of this node's Pods
 	kindCIDRs          kind = "service-cidrs"   // ranges that ClusterIPs come from
+	kindRoutes         kind = "routes"          // no set: other addresses of Services, which need routes
 )
 
 func (k kind) of(f dualstack.Family) string { return string(k) + "-" + strings.ToLower(string(f)) }
@@ -67,8 +68,9 @@ func schema() nft.Schema {
 		{Name: "output", Hook: nft.Output},
 		{Name: "postrouting", Hook: nft.Postrouting},
 		{Name: refuseChain, Rules: []nft.Rule{nft.Reject()}},
+		{Name: "loopback", Hook: nft.Incoming},
 	}
-	prerouting, output, postrouting := &s.Chains[0], &s.Chains[1], &s.Chains[2]
+	prerouting, output, postrouting, loopback := &s.Chains[0], &s.Chains[1], &s.Chains[2], &s.Chains[4]
 	postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsTranslated(), nft.NoPriority()))
 	for _, f := range dualstack.Families() {
 		s.Sets = append(s.Sets, sets(f)...)
@@ -78,6 +80,9 @@ func schema() nft.Schema {
 			nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		output.Rules = append(output.Rules, nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsFamily(f), nft.IsTranslated(), nft.To(nft.Jump{Chain: "masquerade-" + lower(f)})))
+		for _, address := range []nft.Field{nft.Destination(f), nft.Source(f)} {
+			loopback.Rules = append(loopback.Rules, nft.Join(nft.FromOutside(), nft.IsFamily(f), nft.IsLoopback(f, address), nft.Drop()))
+		}
 	}
 	for _, f := range dualstack.Families() {
 		s.Chains = append(s.Chains, familyChains(f)...)
@@ -122,7 +127,7 @@ func sets(f dualstack.Family) []nft.Set {
 //	  meta priority set none
 //	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
-//	  fib daddr type local ip daddr != @loopback meta priority set meta l4proto . th dport map @nodeports-ipv4
+//	  fib daddr type local meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
 //	  ip daddr @cluster-ips-ipv4 goto refuse
 //	  ip daddr @service-cidrs-ipv4 drop
@@ -135,7 +140,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 			nft.NoPriority(),
 			nft.SetPriority(services.of(f), at...),
 			follow,
-			nft.Join(nft.IsLocal(), nft.NotLoopback(f), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			nft.Join(nft.IsLocal(), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			follow,
 		}
 	}
@@ -149,6 +154,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 		{Name: "services-" + lower(f), Rules: only(f, services)},
 		{Name: "masquerade-" + lower(f), Rules: only(f, []nft.Rule{
 			nft.Join(nft.In(kindHairpin.of(f), nft.Source(f), nft.Destination(f)), nft.Masquerade()),
+			nft.Join(nft.IsLoopback(f, nft.Source(f)), nft.Masquerade()),
 			// Answers come back through here by themselves from this node's Pods, and to them.
 			nft.Join(nft.NotIn(kindPods.of(f), nft.Source(f)), nft.NotIn(kindPods.of(f), nft.Destination(f)), nft.Masquerade()),
 		})},
