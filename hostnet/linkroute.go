@@ -16,8 +16,10 @@ const FallbackTable = 146
 // After main (32766) and default (32767).
 const fallbackPriority = 32800
 
-// LinkRoute says that a range is behind a link: a fallback, or, if Local, this machine itself for
-// what comes in by that link.
+// Loopback is the index of that link in every network namespace.
+const Loopback = 1
+
+// LinkRoute says that a range is behind a link: a fallback, or, if Local, of this machine itself.
 type LinkRoute struct {
 	To    netip.Prefix
 	Index int // of the link

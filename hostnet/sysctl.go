@@ -52,8 +52,3 @@ func Forward() error {
 	}
 	return nil
 }
-
-// RouteLoopback lets this machine's own connections to 127.0.0.0/8 be sent on to other machines, and
-// their answers come back. It also lets in whatever a neighbour sends to those addresses: first make
-// sure that such packets are dropped. IPv6 has no such switch, see [LinkRoute].
-func RouteLoopback() error { return SetSysctl("net/ipv4/conf/all/route_localnet", "1") }

@@ -26,7 +26,8 @@ const (
 	Prerouting       // translates destinations of what comes in
 	Output           // translates destinations of what this machine sends
 	Postrouting      // translates sources
-	Incoming         // filters every packet that comes in, as it was sent
+	Sent             // every packet that this machine sends, before its connection is known
+	Delivered        // every packet to this machine, after translation
 )
 
 // Schema is what a table consists of.
@@ -151,8 +152,10 @@ func (h Hook) kernel() (nftables.ChainType, *nftables.ChainHook, *nftables.Chain
 		return nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
 	case Output:
 		return nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest
-	case Incoming:
-		return nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw
+	case Sent:
+		return nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityRaw
+	case Delivered:
+		return nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource + 50)
 	default:
 		return nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
 	}

@@ -152,6 +152,9 @@ func (w *writer) port(p *Port) {
 	if p.NodePort != 0 {
 		key := nft.Bytes(p.Protocol, p.NodePort)
 		w.add(kindNodePorts, f, key, all())
+		if len(p.All) > 0 {
+			w.add(kindLoopback, f, key, "")
+		}
 		if p.ExternalLocal {
 			w.add(kindLocalNodePorts, f, key, local())
 		}

@@ -65,7 +65,6 @@ type Proxy struct {
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
 	ways     ways
-	loopback bool // RouteLoopback has been called
 }
 
 const byService = "service"
@@ -207,18 +206,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 			continue
 		}
 		backoff = retryFirst
-		p.openLoopback(ctx)
-	}
-}
-
-// openLoopback makes node ports answer on 127.0.0.0/8, once the table keeps neighbours off from there.
-func (p *Proxy) openLoopback(ctx context.Context) {
-	if p.loopback {
-		return
-	}
-	p.loopback = true
-	if err := p.config.Host.RouteLoopback(); err != nil {
-		klog.FromContext(ctx).Error(err, "Node ports do not answer on 127.0.0.1")
 	}
 }
 

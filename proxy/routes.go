@@ -23,8 +23,6 @@ type Host interface {
 	// SetLinkRoutes makes these all of the routes, ChangeLinkRoutes some more or fewer.
 	SetLinkRoutes(all []hostnet.LinkRoute) error
 	ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error
-	// RouteLoopback lets connections to 127.0.0.0/8 leave by other links than loopback's.
-	RouteLoopback() error
 }
 
 // ways keeps the routes that Services need. It belongs to the goroutine of [Proxy.Run].
@@ -62,7 +60,7 @@ func (w *ways) renew() error {
 		return err
 	}
 	w.links = choose(s, w.own)
-	if err := w.host.SetLinkRoutes(append(answers(s), w.by(maps.Keys(w.to))...)); err != nil {
+	if err := w.host.SetLinkRoutes(append(standIns(), w.by(maps.Keys(w.to))...)); err != nil {
 		return err
 	}
 	w.stale = false
@@ -97,22 +95,18 @@ func choose(s hostnet.State, own []netip.Addr) map[dualstack.Family]int {
 	return out
 }
 
-// answers returns the routes by which answers come back to connections from ::1: the kernel looks
-// for ::1 on the link that a packet came by. From neighbours it takes no such packet.
-func answers(s hostnet.State) []hostnet.LinkRoute {
-	var out []hostnet.LinkRoute
-	for _, a := range s.Addresses {
-		r := hostnet.LinkRoute{To: netip.PrefixFrom(netip.IPv6Loopback(), 128), Index: a.Index, Local: true}
-		if dualstack.Of(a.Prefix.Addr()) == dualstack.IPv6 && global(a) && !slices.Contains(out, r) {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 func global(a hostnet.Address) bool {
 	ip := a.Prefix.Addr()
 	return !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
+}
+
+// standIns are local, see [loopback].
+func standIns() []hostnet.LinkRoute {
+	var out []hostnet.LinkRoute
+	for _, l := range loopback {
+		out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+	}
+	return out
 }
 
 // route is the entry of a range that needs a route.
@@ -138,7 +132,6 @@ type machine struct{}
 
 func (machine) Read() (hostnet.State, error)              { return hostnet.Read() }
 func (machine) SetLinkRoutes(r []hostnet.LinkRoute) error { return hostnet.SetLinkRoutes(r) }
-func (machine) RouteLoopback() error                      { return hostnet.RouteLoopback() }
 func (machine) WatchLinks(ctx context.Context, changed func()) error {
 	return hostnet.WatchLinks(ctx, changed)
 }

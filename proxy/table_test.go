@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/duetk8s/duet/hostnet/sandbox"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -60,7 +62,7 @@ func keepSource(s *corev1.Service) {
 
 // TestTable: what nft prints.
 func TestTable(t *testing.T) {
-	needSandbox(t)
+	sandbox.Need(t)
 	c := newCluster(t, Config{})
 	c.set(web("one", "1", tcpOnly), endpoints("one", pod1))
 	wait(t, c)
@@ -70,7 +72,7 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden(t, "table", inOrder(run(t, "nft", "list", "ruleset")))
+	golden(t, "table", inOrder(sandbox.Run(t, "nft", "list", "ruleset")))
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)
