@@ -169,7 +169,7 @@ func tryProxies(t *testing.T, s *withAgents, node string) {
 			uids[name] = p.UID
 		}
 		t.Cleanup(func() {
-			_ = s.client.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)})
+			_ = s.client.CoreV1().Pods("default").Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
 		})
 	}
 	for name, row := range map[string]struct {
