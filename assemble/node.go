@@ -12,6 +12,7 @@ import (
 	"github.com/duetk8s/duet/cri/pause"
 	"github.com/duetk8s/duet/node"
 	"github.com/duetk8s/duet/proxy"
+	"github.com/duetk8s/duet/proxy/health"
 )
 
 // NodeConfig says what a node is to be. It comes from flags that have been checked.
@@ -79,13 +80,18 @@ func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
 	core := s.Informers.Core().V1()
 	services, nodes := core.Services().Informer(), core.Nodes().Informer()
 	slices := s.Informers.Discovery().V1().EndpointSlices().Informer()
+	gauge := health.NewGauge()
 	kernel, err := proxy.New(proxy.Deps{
 		Services: services, EndpointSlices: slices, Nodes: nodes, ServiceCIDRs: s.Informers.Networking().V1().ServiceCIDRs().Informer(),
-	}, proxy.Config{Node: cfg.Name})
+	}, proxy.Config{Node: cfg.Name, Observer: gauge})
 	if err != nil {
 		return nil, err
 	}
-	return []node.Component{kernel}, nil
+	answers, err := health.New(health.Deps{Services: services, EndpointSlices: slices, Nodes: nodes, Events: s.Events}, health.Config{Node: cfg.Name}, gauge)
+	if err != nil {
+		return nil, err
+	}
+	return []node.Component{kernel, answers}, nil
 }
 
 // parseTaints reads "key=value:Effect"; the command line has checked them.

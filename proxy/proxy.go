@@ -33,7 +33,24 @@ type Config struct {
 	Open func() (Table, error)
 	// Host is the machine; nil: the real one.
 	Host Host
+	// Observer is told how the proxy keeps up; nil: nobody.
+	Observer Observer
 }
+
+// Observer is told of changes before the proxy takes them up, and of each attempt to write what had
+// changed when it began: elements is how many the table has. Its methods return at once.
+type Observer interface {
+	ServiceChanged()
+	SliceChanged(old, now *discoveryv1.EndpointSlice)
+	Synced(began time.Time, elements int, err error)
+}
+
+// unobserved is nobody.
+type unobserved struct{}
+
+func (unobserved) ServiceChanged()                              {}
+func (unobserved) SliceChanged(_, _ *discoveryv1.EndpointSlice) {}
+func (unobserved) Synced(time.Time, int, error)                 {}
 
 // Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
 type Table interface {
@@ -67,7 +84,8 @@ type Proxy struct {
 	ways     ways
 }
 
-const byService = "service"
+// ByService is the index of EndpointSlices by the namespace/name of their Service.
+const ByService = "service"
 
 // New registers with the informers.
 func New(deps Deps, config Config) (*Proxy, error) {
@@ -79,34 +97,37 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	if p.config.Host == nil {
 		p.config.Host = machine{}
 	}
+	if p.config.Observer == nil {
+		p.config.Observer = unobserved{}
+	}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
+	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
 		return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil
 	}}); err != nil {
 		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
 	}
-	for informer, tell := range map[cache.SharedIndexInformer]func(any){
-		deps.Services: func(o any) {
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		deps.Services: observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, handler(func(o any) {
 			if s, ok := o.(*corev1.Service); ok {
 				p.mark(s.Namespace + "/" + s.Name)
 			}
-		},
-		deps.EndpointSlices: func(o any) {
+		})),
+		deps.EndpointSlices: observed(p.sliceChanged, handler(func(o any) {
 			if s, ok := o.(*discoveryv1.EndpointSlice); ok {
 				p.mark(serviceOf(s))
 			}
-		},
-		deps.ServiceCIDRs: func(any) { p.markWide() },
-		deps.Nodes: func(o any) {
+		})),
+		deps.ServiceCIDRs: handler(func(any) { p.markWide() }),
+		deps.Nodes: handler(func(o any) {
 			if n, ok := o.(*corev1.Node); ok && n.Name == config.Node {
 				p.markWide()
 			}
-		},
+		}),
 	} {
-		handle, err := informer.AddEventHandler(handler(tell))
+		handle, err := informer.AddEventHandler(handler)
 		if err != nil {
 			return nil, fmt.Errorf("proxy: watch: %w", err)
 		}
@@ -116,7 +137,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 }
 
 // handler tells of both the old and the new object: a slice may go over to another Service.
-func handler(tell func(any)) cache.ResourceEventHandler {
+func handler(tell func(any)) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    tell,
 		UpdateFunc: func(old, now any) { tell(old); tell(now) },
@@ -127,6 +148,21 @@ func handler(tell func(any)) cache.ResourceEventHandler {
 			tell(o)
 		},
 	}
+}
+
+// observed has each event told first, once, with nil for what was not or is no more.
+func observed(tell func(old, now any), h cache.ResourceEventHandlerFuncs) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { tell(nil, o); h.AddFunc(o) },
+		UpdateFunc: func(old, now any) { tell(old, now); h.UpdateFunc(old, now) },
+		DeleteFunc: func(o any) { tell(o, nil); h.DeleteFunc(o) },
+	}
+}
+
+func (p *Proxy) sliceChanged(old, now any) {
+	before, _ := old.(*discoveryv1.EndpointSlice)
+	after, _ := now.(*discoveryv1.EndpointSlice)
+	p.config.Observer.SliceChanged(before, after)
 }
 
 // serviceOf a slice, "" for one of none.
@@ -199,7 +235,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-p.changed:
 		case <-retry.C:
 		}
-		if err := p.sync(); err != nil {
+		began := time.Now()
+		err := p.sync()
+		p.config.Observer.Synced(began, len(p.ledger.held), err)
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)
@@ -282,7 +321,7 @@ func (p *Proxy) take(key string, ports []Port) {
 }
 
 func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(byService, key)
+	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(ByService, key)
 	if err != nil {
 		return nil // the index is New's
 	}
