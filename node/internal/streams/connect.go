@@ -91,7 +91,7 @@ func dial(ctx context.Context, namespace string, to []netip.AddrPort) (net.Conn,
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var conn net.Conn
-	var failed []error
+	var failed []string
 	for _, at := range to {
 		err := hostnet.Within(namespace, func() (err error) {
 			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
@@ -100,9 +100,9 @@ func dial(ctx context.Context, namespace string, to []netip.AddrPort) (net.Conn,
 		if err == nil {
 			return conn, nil
 		}
-		failed = append(failed, err)
+		failed = append(failed, err.Error())
 	}
-	return nil, errors.Join(failed...)
+	return nil, errors.New(strings.Join(failed, "; "))
 }
 
 // join copies both ways between a connection to a Pod, which it closes, and its peer, until the Pod has
