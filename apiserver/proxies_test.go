@@ -157,7 +157,9 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-func tryProxies(t *testing.T, s *withAgents, node string) {
+// makeProxied makes Pods on a node and Services before them.
+func makeProxied(t *testing.T, s *withAgents, node string) {
+	t.Helper()
 	const v4, v6 = corev1.IPv4Protocol, corev1.IPv6Protocol
 	uids := map[string]types.UID{"replaced": "of-another"}
 	for name, ips := range map[string][]string{
@@ -201,6 +203,10 @@ func tryProxies(t *testing.T, s *withAgents, node string) {
 		got := say(s.Server, "/api/v1/namespaces/default/services/last:80/proxy/")
 		return got, got == "p4 10.244.1.4 8080: GET / "
 	})
+}
+
+func tryProxies(t *testing.T, s *withAgents, node string) {
+	makeProxied(t, s, node)
 	const none = `503 no endpoints available for service "%s"`
 	rows := []struct{ path, want string }{
 		{"services/s4:web/proxy/a/b?c=d", "p4 10.244.1.4 8080: GET /a/b?c=d "},

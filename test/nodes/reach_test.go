@@ -74,6 +74,7 @@ func reach(t *testing.T, l *lab, families []corev1.IPFamily) {
 	for _, svc := range l.services(t) {
 		tryViews(t, l, svc, pod)
 	}
+	tryHealth(t, l, pod)
 }
 
 // service makes a Service of port 80 before a port of the Pod.
@@ -156,6 +157,47 @@ func tryForwards(t *testing.T, l *lab, families []corev1.IPFamily) {
 	if out, err := l.Run("kubectl", "port-forward", "--pod-running-timeout=1s", "svc/none", ":80"); err == nil {
 		t.Errorf("port-forward to nobody: %s", out)
 	}
+}
+
+// tryHealth asks each of the node's addresses, from a Pod, at the health-check port of a Service of both
+// families if there are two.
+func tryHealth(t *testing.T, l *lab, pod *corev1.Pod) {
+	l.Create(t, cluster.Busybox("client", cluster.Forever))
+	l.Ready(t, "client")
+	l.service(t, "balanced", 8000, func(s *corev1.ServiceSpec) {
+		s.Type, s.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+		s.IPFamilyPolicy = new(corev1.IPFamilyPolicyPreferDualStack)
+	})
+	svc, err := l.Client.CoreV1().Services("default").Get(t.Context(), "balanced", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(want string) {
+		t.Helper()
+		// A node has both families; the port is open in those of the Service.
+		for _, ip := range pod.Status.HostIPs {
+			if strings.Contains(ip.IP, ":") != slices.Contains(svc.Spec.IPFamilies, corev1.IPv6Protocol) && len(svc.Spec.IPFamilies) == 1 {
+				continue
+			}
+			at := "http://" + net.JoinHostPort(ip.IP, fmt.Sprint(svc.Spec.HealthCheckNodePort)) + "/"
+			cluster.Eventually(t, at, func() string {
+				got, _ := l.Run("kubectl", "exec", "client", "--", "wget", "-O-", "-T", "5", at)
+				if !strings.Contains(got, want) {
+					return fmt.Sprintf("got %q, want %q", got, want)
+				}
+				return ""
+			})
+		}
+	}
+	say(`"localEndpoints": 1`)
+	if err := l.Client.CoreV1().Pods("default").Delete(t.Context(), "web", metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+		t.Fatal(err)
+	}
+	say(" 503")
+	if err := l.Client.CoreV1().Services("default").Delete(t.Context(), "balanced", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	say("onnection refused") // with or without a capital
 }
 
 // tryViews holds what kubectl prints of a Service against the object (A11, D4.7).

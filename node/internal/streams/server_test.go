@@ -278,6 +278,7 @@ func TestWhoMayWhat(t *testing.T) {
 		{"by token, its own resource only", "scraper", "", "GET", "/healthz", "403 Forbidden (user=scraper, verb=get, resource=nodes, subresource(s)=[healthz proxy])"},
 		{"reading is not acting, even with GET", "", "good", "GET", "/exec/default/web/main?command=id&output=1", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
 		{"reading is not acting", "", "good", "POST", "/portForward/default/web", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
+		{"reading is not connecting, even with GET", "", "good", "GET", "/connect/default/web/uid?port=80", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
 		{"no right at all", "nobody", "", "GET", "/pods", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[pods proxy])"},
 		{"no right, no such path", "nobody", "", "GET", "/what", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[proxy])"},
 		{"no such path", "kube-apiserver-kubelet-client", "", "GET", "/what", "404 404 page not found"},
