@@ -78,13 +78,16 @@ func (g *Gauge) Synced(began time.Time, elements int, err error) {
 	now := g.now()
 	g.metrics.elements.Set(float64(elements))
 	g.metrics.duration.Observe(now.Sub(began).Seconds())
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if err != nil {
 		g.metrics.failures.Inc()
+		if g.queued.IsZero() { // what is to be written is no change of the API's, but of the machine's
+			g.queued = began
+		}
 		return
 	}
 	g.metrics.lastSynced.Set(seconds(now))
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.written, g.queued = now, time.Time{}
 	if g.newest.After(began) {
 		g.queued = g.newest // there will be another call

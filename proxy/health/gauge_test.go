@@ -38,6 +38,10 @@ func TestGauge(t *testing.T) {
 			{at: 1, change: true, sync: -1, healthy: true}, {at: 40, change: true, sync: -1, healthy: true}, {at: 50, sync: 30, healthy: true},
 			{at: 100, sync: -1, healthy: true}, {at: 101, sync: -1, updated: 50},
 		},
+		"a repair that is refused": {
+			{at: 3, sync: 2, healthy: true}, {at: 10, sync: 9, err: failed, healthy: true}, {at: 69, sync: -1, healthy: true}, {at: 70, sync: -1, updated: 3},
+			{at: 80, sync: 79, healthy: true},
+		},
 		"many changes, none written": {{at: 1, change: true, sync: -1, healthy: true}, {at: 40, change: true, sync: -1, healthy: true}, {at: 62, sync: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
