@@ -100,7 +100,7 @@ func fakeServer(args []string) {
 	listen := flags.String("listen", "", "")
 	listenFD, readyFD, lockFD := flags.Uint("listen-fd", 0, ""), flags.Uint("ready-fd", 0, ""), flags.Uint("lock-fd", 0, "")
 	name := flags.String("name", "", "")
-	for _, name := range []string{"service-cidr", "pod-cidr", "advertise", "load-balancer-pool"} {
+	for _, name := range []string{"service-cidr", "pod-cidr", "advertise", "load-balancer-pool", "resolv-conf", "resolv-netns-fd"} {
 		flags.String(name, "", "")
 	}
 	_ = flags.Parse(args)
