@@ -52,10 +52,18 @@ func (m *metrics) count(proto string, asked, reply *dns.Msg, by string, took tim
 	if len(asked.Question) == 1 && kinds[asked.Question[0].Qtype] != "" {
 		kind = kinds[asked.Question[0].Qtype]
 	}
-	code := dns.RcodeToString[reply.Rcode]
-	if code == "" {
-		code = "other"
-	}
-	m.responses.WithLabelValues(proto, kind, code, by).Inc()
+	m.responses.WithLabelValues(proto, kind, codeName(reply.Rcode), by).Inc()
 	m.duration.WithLabelValues(by).Observe(took.Seconds())
+}
+
+// codeName is a response code in words. The library calls 16 by its name in signatures, of which we
+// have none.
+func codeName(code int) string {
+	if code == dns.RcodeBadVers {
+		return "BADVERS"
+	}
+	if name := dns.RcodeToString[code]; name != "" {
+		return name
+	}
+	return "other"
 }
