@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -52,7 +53,10 @@ func (s *Server) reply(ctx context.Context, m *dns.Msg) (reply *dns.Msg, by stri
 	q, routes := m.Question[0], s.routes()
 	a := s.zone.Answer(q, s.source)
 	if !a.Ours {
-		return s.elsewhere(ctx, m, routes), byForward
+		if routes.find(q.Name) == nil {
+			by = byCluster
+		}
+		return s.elsewhere(ctx, m, routes), cmp.Or(by, byForward)
 	}
 	reply = new(dns.Msg).SetReply(m)
 	reply.Authoritative, reply.RecursionAvailable = true, routes.others != nil
