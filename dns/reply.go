@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -53,10 +52,11 @@ func (s *Server) reply(ctx context.Context, m *dns.Msg) (reply *dns.Msg, by stri
 	q, routes := m.Question[0], s.routes()
 	a := s.zone.Answer(q, s.source)
 	if !a.Ours {
+		by = byForward
 		if routes.find(q.Name) == nil {
 			by = byCluster
 		}
-		return s.elsewhere(ctx, m, routes), cmp.Or(by, byForward)
+		return s.elsewhere(ctx, m, routes), by
 	}
 	reply = new(dns.Msg).SetReply(m)
 	reply.Authoritative, reply.RecursionAvailable = true, routes.others != nil
