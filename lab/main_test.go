@@ -104,6 +104,12 @@ func fakeServer(args []string) {
 		flags.String(name, "", "")
 	}
 	_ = flags.Parse(args)
+	if fd := flags.Lookup("resolv-netns-fd").Value.String(); fd != "" { // of the host, where this process is not
+		own, host := must2(os.Readlink("/proc/self/ns/net")), must2(os.Readlink("/proc/self/fd/"+fd))
+		if !strings.HasPrefix(host, "net:") || host == own {
+			panic("the host's network is " + host + ", ours " + own)
+		}
+	}
 	ready := os.NewFile(uintptr(*readyFD), "ready")
 	switch os.Getenv(envServer) {
 	case "refuse":
@@ -154,4 +160,9 @@ func must(err error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+func must2[T any](v T, err error) T {
+	must(err)
+	return v
 }
