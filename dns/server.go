@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/kubernetes"
@@ -52,7 +53,8 @@ type Config struct {
 	// Dial reaches the servers of ResolvConf, which may be on the loopback of another network
 	// namespace; nil: they are reached from here. Those of the ConfigMap are always reached from here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Leave takes the EndpointSlices away at the end: other servers answer too.
+	// Leave says that other servers answer too: the EndpointSlices are taken away at the end, and those
+	// of servers that died without doing so.
 	Leave bool
 }
 
@@ -117,6 +119,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() { s.custom.RunWithContext(ctx) })
 	if !cache.WaitFor(ctx, "", heeding.HasSyncedChecker()) {
 		return nil
+	}
+	if s.config.Leave {
+		group.Go(func() { s.keep(ctx, []string{metav1.NamespaceDefault + "/kubernetes"}, s.bury) })
 	}
 	for _, address := range s.config.Addresses {
 		group.Go(func() {

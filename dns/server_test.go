@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
@@ -63,9 +64,60 @@ func TestServer(t *testing.T) {
 			t.Fatal("a new Service is not answered")
 		}
 	}
+	// A server that has died is taken out when Service kubernetes no longer has it; those that live,
+	// and slices of others, stay.
+	apiServers := func(addresses string) *discoveryv1.EndpointSlice {
+		e := slice("kubernetes", addresses)
+		e.Name = "kubernetes"
+		return e
+	}
+	dead, living, foreign := slice("kube-dns", "192.0.2.1"), slice("kube-dns", "192.0.2.2"), slice("kube-dns", "192.0.2.3")
+	for name, s := range map[string]*discoveryv1.EndpointSlice{"dead": dead, "living": living, "foreign": foreign} {
+		s.Namespace, s.Name, s.UID = "kube-system", name, types.UID(name)
+		s.Labels[discoveryv1.LabelManagedBy], s.Annotations = managedBy, map[string]string{annotationServer: s.Endpoints[0].Addresses[0] + ",2001:db8::1"}
+	}
+	foreign.Labels[discoveryv1.LabelManagedBy] = "somebody"
+	if _, err := client.DiscoveryV1().EndpointSlices("default").Create(t.Context(), apiServers("192.0.2.1 192.0.2.2"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*discoveryv1.EndpointSlice{dead, living, foreign} {
+		if _, err := slices.Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); len(server.source.Slices("kube-system", "kube-dns")) < 5; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("slices are not seen")
+		}
+	}
+	if _, err := client.DiscoveryV1().EndpointSlices("default").Update(t.Context(), apiServers("192.0.2.2"), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	names := func() string {
+		list, err := slices.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, s := range list.Items {
+			out = append(out, s.Name)
+		}
+		return fmt.Sprint(out)
+	}
+	const left = "[foreign kube-dns---1 kube-dns-127-0-0-1 living]"
+	for end := time.Now().Add(5 * time.Second); names() != left; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("left are %s, want %s", names(), left)
+		}
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
+	}
+	for _, name := range []string{"foreign", "living"} {
+		if err := slices.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if list, err := slices.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 0 {
 		t.Errorf("left behind: %v %v", list.Items, err)
