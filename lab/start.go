@@ -60,6 +60,9 @@ func serverArgs(dir string, s Settings) []string {
 		option("advertise", commas(addrs(numbered(numberControl)))), option("load-balancer-pool", commas(loadBalancerPool)),
 		option("ready-fd", fdReady), option("lock-fd", fdLock),
 	}
+	if s.ExternalIPs {
+		args = append(args, "--allow-external-ips")
+	}
 	if s.Uplink {
 		return append(args, option("resolv-conf", resolvConf), option("resolv-netns-fd", fdHost))
 	}
