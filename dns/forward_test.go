@@ -180,9 +180,9 @@ func TestForward(t *testing.T) {
 
 // What lies between a client and us stays there; what the client wants to know goes on.
 func TestForwardMessage(t *testing.T) {
-	var got *dns.Msg
+	asked := make(chan *dns.Msg, 1)
 	u := newUpstream(t, func(network string, m *dns.Msg) []*dns.Msg {
-		got = m
+		asked <- m.Copy()
 		reply := says("192.0.2.1")(network, m)
 		reply[0].SetEdns0(4096, true)
 		reply[0].AuthenticatedData = true
@@ -194,7 +194,7 @@ func TestForwardMessage(t *testing.T) {
 	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}}
 	w := &client{over: &net.UDPAddr{}}
 	forwarding(u.at).handle(t.Context(), w, m)
-	reply := w.message(t)
+	reply, got := w.message(t), <-asked
 	if opt := got.IsEdns0(); !got.RecursionDesired || !got.CheckingDisabled || opt == nil || !opt.Do() || len(opt.Option) != 0 || opt.UDPSize() != maxUDP {
 		t.Errorf("asked %v", got)
 	}
