@@ -41,7 +41,7 @@ type settings struct {
 // route makes routes. The servers of the file are reached by outward, all others from here. Servers
 // that are us are left out; loops tells of them.
 func route(s settings, outward dialFunc, us func(netip.AddrPort) bool) (r *routes, loops []netip.AddrPort) {
-	make := func(list []netip.AddrPort, by dialFunc) *upstreams {
+	group := func(list []netip.AddrPort, by dialFunc) *upstreams {
 		to := &upstreams{dial: by}
 		for _, at := range list {
 			switch {
@@ -55,13 +55,13 @@ func route(s settings, outward dialFunc, us func(netip.AddrPort) bool) (r *route
 	}
 	r = &routes{stubs: map[string]*upstreams{}}
 	for domain, list := range s.stubs {
-		r.stubs[domain] = make(list, dial)
+		r.stubs[domain] = group(list, dial)
 	}
 	switch {
 	case len(s.upstream) > 0:
-		r.others = make(s.upstream, dial)
+		r.others = group(s.upstream, dial)
 	case len(s.resolvConf) > 0:
-		r.others = make(s.resolvConf, outward)
+		r.others = group(s.resolvConf, outward)
 	}
 	return r, loops
 }
