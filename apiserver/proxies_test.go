@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +49,7 @@ func connectPod(t *testing.T) http.HandlerFunc {
 		if port == "443" {
 			conn = tls.Server(conn, cert.TLS)
 		}
-		go func() { _ = server.Serve(&once{conn: conn}) }()
+		go func() { _ = server.Serve(&once{conn, make(chan struct{}, 1), make(chan struct{})}) }()
 		context.AfterFunc(t.Context(), func() { _ = server.Close(); conn.Close() })
 	}
 }
@@ -74,18 +73,21 @@ func (b behind) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // once is a listener that has one connection.
 type once struct {
-	conn  net.Conn
-	taken atomic.Bool
+	net.Conn
+	taken, closed chan struct{}
 }
 
 func (o *once) Accept() (net.Conn, error) {
-	if o.taken.Swap(true) {
-		select {} // the server ends with its connection
+	select {
+	case o.taken <- struct{}{}:
+		return o.Conn, nil
+	case <-o.closed:
+		return nil, net.ErrClosed
 	}
-	return o.conn, nil
 }
-func (o *once) Close() error   { return nil }
-func (o *once) Addr() net.Addr { return o.conn.LocalAddr() }
+
+func (o *once) Close() error   { close(o.closed); return nil }
+func (o *once) Addr() net.Addr { return o.LocalAddr() }
 
 // pod puts a Pod with these addresses onto a node.
 func (w *withAgents) pod(t *testing.T, name, node string, ips ...string) *corev1.Pod {
