@@ -115,6 +115,13 @@ func (c *cluster) set(svc *corev1.Service, lines ...string) {
 	}
 }
 
+// fallBehind makes a change wait for too long.
+func (c *cluster) fallBehind() {
+	c.gauge.mu.Lock()
+	defer c.gauge.mu.Unlock()
+	c.gauge.queued = time.Now().Add(-2 * staleAfter)
+}
+
 // TestCheckPorts: ports of Services come, change and go.
 func TestCheckPorts(t *testing.T) {
 	c := newCluster(t)
@@ -161,10 +168,7 @@ func TestCheckPorts(t *testing.T) {
 	c.set(balanced("two", 30100, both...), "10.244.0.2 node0 ready") // a port is free again
 	within(t, 30100, "/", "200", "503")
 
-	// A proxy that does not keep up is no good for a load balancer.
-	c.gauge.mu.Lock()
-	c.gauge.queued = time.Now().Add(-2 * staleAfter)
-	c.gauge.mu.Unlock()
+	c.fallBehind() // such a proxy is no good for a load balancer
 	within(t, 30100, "/", "503", "503")
 	if got, _ := ask(t, "127.0.0.1", 30100, "/"); !strings.Contains(got, `"serviceProxyHealthy": false`) {
 		t.Errorf("stale: %s", got)
@@ -245,9 +249,7 @@ func TestOwnHealth(t *testing.T) {
 	check("503", "200")
 	c.nodes.Add(node())
 	check("200", "200")
-	c.gauge.mu.Lock()
-	c.gauge.queued = time.Now().Add(-2 * staleAfter)
-	c.gauge.mu.Unlock()
+	c.fallBehind()
 	check("503", "503")
 	c.gauge.Synced(time.Now(), 0, nil)
 	check("200", "200")
