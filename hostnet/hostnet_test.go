@@ -2,20 +2,16 @@ package hostnet
 
 import (
 	"context"
-	"flag"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/golden"
+	"github.com/duetk8s/duet/test/sandbox"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func prefixes(list ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -67,7 +63,7 @@ func TestTable(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			golden(t, "table-"+tt.name, sandbox.Run(t, "nft", "list", "table", "inet", TableName))
+			golden.Check(t, "testdata/table-"+tt.name+".golden", sandbox.Run(t, "nft", "list", "table", "inet", TableName))
 		})
 	}
 	for range 2 {
@@ -77,23 +73,6 @@ func TestTable(t *testing.T) {
 	}
 	if out := sandbox.Run(t, "nft", "list", "ruleset"); out != "" {
 		t.Errorf("left behind: %s", out)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
 	}
 }
 

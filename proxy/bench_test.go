@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // filled is a proxy whose table holds n dual-stack Services with two endpoints each.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
-	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // cluster is what a proxy is told by.

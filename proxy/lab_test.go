@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/hostnet"
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // The lab of the kernel tests: this process is in the node's namespace, which has no default route.
