@@ -243,6 +243,15 @@ func Replace(source, destination netip.Addr) Rule {
 // Masquerade lets a connection leave with this machine's address.
 func Masquerade() Rule { return Rule{&expr.Masq{FullyRandom: true}} }
 
+// Reset answers TCP that nobody listens; it does not match anything else. Clients believe it at once: a
+// message that the port is unreachable is lost on one that is still busy sending, which IPv6 clients
+// always are, and each peer gets one of those a second at most.
+func Reset() Rule {
+	return append(load(register, []Field{Protocol()}),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+}
+
 // Reject answers that the port is unreachable.
 func Reject() Rule {
 	return Rule{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}

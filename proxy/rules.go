@@ -68,7 +68,7 @@ func schema() nft.Schema {
 		{Name: "prerouting", Hook: nft.Prerouting},
 		{Name: "output", Hook: nft.Output},
 		{Name: "postrouting", Hook: nft.Postrouting},
-		{Name: refuseChain, Rules: []nft.Rule{nft.Reject()}},
+		{Name: refuseChain, Rules: []nft.Rule{nft.Reset(), nft.Reject()}},
 		{Name: "sent", Hook: nft.Sent},
 		{Name: "delivered", Hook: nft.Delivered},
 	}
