@@ -110,6 +110,25 @@ func NotIn(set string, fields ...Field) Rule {
 	return append(load(register, fields), &expr.Lookup{SourceRegister: register, SetName: set, Invert: true})
 }
 
+// IsTransport matches the protocols that have ports. Rules that translate ports begin with it, or nft
+// could not read what it prints of them.
+func IsTransport() Rule {
+	list := []Element{{Key: "\x06"}, {Key: "\x11"}, {Key: "\x84"}} // TCP, UDP, SCTP
+	own := &oneOf{
+		Lookup:   expr.Lookup{SourceRegister: register},
+		set:      Set{Name: "__set%d", Key: []Type{Proto}, anonymous: true, Size: uint32(len(list))}, //nolint:gosec // few
+		elements: list,
+	}
+	return append(load(register, []Field{Protocol()}), own)
+}
+
+// oneOf matches against a set that belongs to the rule.
+type oneOf struct {
+	expr.Lookup
+	set      Set
+	elements []Element
+}
+
 // lookup leaves what a map has for the fields in the registers; it ends the rule if there is nothing.
 func lookup(m string, fields []Field) Rule {
 	return append(load(register, fields), &expr.Lookup{SourceRegister: register, DestRegister: register, IsDestRegSet: true, SetName: m})
@@ -137,9 +156,9 @@ func MaskPriority(mask uint32) Rule {
 	return append(maskedPriority(mask), setMeta(expr.MetaKeyPRIORITY))
 }
 
-// MarkFromPriority sets the packet's mark to some bits of its priority.
-func MarkFromPriority(mask uint32) Rule {
-	return append(maskedPriority(mask), setMeta(expr.MetaKeyMARK))
+// SetMark sets the packet's mark to what a map has for the fields.
+func SetMark(m string, fields ...Field) Rule {
+	return append(lookup(m, fields), setMeta(expr.MetaKeyMARK))
 }
 
 // NoPriority sets the packet's priority to none.
@@ -191,7 +210,7 @@ func dynamic(m string, key []Field, data Field, operation uint32, timeout time.D
 // Translate sends a connection to the address and port that a map has for the fields.
 func Translate(m string, f dualstack.Family, fields ...Field) Rule {
 	h := headerOf(f)
-	return append(lookup(m, fields), &expr.NAT{
+	return append(Join(IsTransport(), lookup(m, fields)), &expr.NAT{
 		Type: expr.NATTypeDestNAT, Family: h.number, RegAddrMin: register, RegProtoMin: register + h.length/4, Specified: true,
 	})
 }

@@ -209,6 +209,7 @@ func (w *writer) group(p *Port, local bool) string {
 		return value(class, g.number)
 	}
 	w.add(kindClasses, p.Family, nft.Bytes(class<<classShift), "")
+	w.add(kindNumbers, p.Family, value(class, g.number), nft.Bytes(g.number))
 	for i, e := range g.slots {
 		m := nft.Bytes(g.member(e))
 		w.add(kindMembers, p.Family, nft.Bytes(g.number, uint32(i)), m) //nolint:gosec // few

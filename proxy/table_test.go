@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -51,7 +53,17 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden.Check(t, "testdata/table.golden", inOrder(sandbox.Run(t, "nft", "list", "ruleset")))
+	table := sandbox.Run(t, "nft", "list", "ruleset")
+	golden.Check(t, "testdata/table.golden", inOrder(table))
+
+	// nft reads what it prints, for whoever saves and restores the rules of a machine.
+	file := filepath.Join(t.TempDir(), "rules.nft")
+	if err := os.WriteFile(file, []byte(table), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := sandbox.Run(t, "unshare", "--net", "sh", "-c", `nft -f "$1" && nft list ruleset`, "sh", file); inOrder(again) != inOrder(table) {
+		t.Errorf("read and printed again: got\n%s", again)
+	}
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)
