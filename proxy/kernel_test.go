@@ -201,10 +201,10 @@ func TestTraffic(t *testing.T) {
 			}
 		})
 	}
-	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flush", func(t *testing.T) { testFlush(t, c) })
+	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
 
 // Routes of the node follow the ServiceCIDRs and addresses of Services, and come back with their link.

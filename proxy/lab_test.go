@@ -37,7 +37,6 @@ func buildLab(t *testing.T) {
 	t.Helper()
 	sandbox.Need(t)
 	sandbox.IP(t, `
-link set lo up
 link add duet0 type bridge
 link set duet0 up
 addr add 10.244.0.1/24 dev duet0

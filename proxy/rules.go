@@ -50,7 +50,7 @@ const (
 	kindMembers        kind = "members"         // number . index → number and member
 	kindLive           kind = "live"            // number and member
 	kindMember         kind = "member"          // number and member → address . port
-	kindClients        kind = "clients"         // client . number → number and member, expiring
+	kindClients        kind = "clients"         // number . client → number and member, expiring
 	kindFirewall       kind = "firewall"        // address . protocol . port → chain
 	kindSources        kind = "sources"         // ranges that may use a load balancer: a set and a chain
 	kindPods           kind = "pods"            // ranges of this node's Pods
@@ -132,7 +132,7 @@ func sets(f dualstack.Family) []nft.Set {
 		{Name: kindMembers.of(f), Key: list{nft.Number, nft.Index}, Data: class},
 		{Name: kindLive.of(f), Key: class},
 		{Name: kindMember.of(f), Key: class, Data: endpoint},
-		{Name: kindClients.of(f), Key: list{addr, nft.Number}, Data: class, Dynamic: true, Size: 1 << 20},
+		{Name: kindClients.of(f), Key: list{nft.Number, addr}, Data: class, Dynamic: true, Size: 1 << 20},
 	}
 }
 
@@ -208,15 +208,15 @@ type sticky struct {
 //
 //	meta mark set meta priority map @numbers-ipv4
 //	meta priority set none
-//	meta priority set ip saddr . meta mark map @clients-ipv4
-//	meta priority @live-ipv4 update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
-//	delete @clients-ipv4 { ip saddr . meta mark : meta priority }
+//	meta priority set meta mark . ip saddr map @clients-ipv4
+//	meta priority @live-ipv4 update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
+//	delete @clients-ipv4 { meta mark . ip saddr : meta priority }
 //	meta priority set meta mark . numgen random mod 3 map @members-ipv4
-//	update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
+//	update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
 //
 // The one whose endpoint has gone has to be deleted because an update leaves the data as it is.
 func stick(f dualstack.Family, s sticky) nft.Chain {
-	client := []nft.Field{nft.Source(f), nft.Mark()}
+	client := []nft.Field{nft.Mark(), nft.Source(f)} // nft aborts on the other order
 	remember := nft.Join(
 		nft.Remember(kindClients.of(f), client, nft.Priority(), time.Duration(s.seconds)*time.Second),
 		nft.NoMark(),
