@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -48,6 +49,7 @@ type Table struct {
 	socket *socket
 	name   string
 	sets   map[string]Set
+	rules  map[string][]uint64 // by chain, their handles: a rule can be replaced but not changed
 	ids    uint32
 }
 
@@ -57,7 +59,7 @@ func Open(name string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &Table{socket: s, name: name, sets: map[string]Set{}}, nil
+	return &Table{socket: s, name: name, sets: map[string]Set{}, rules: map[string][]uint64{}}, nil
 }
 
 // Close ends the connection and leaves the table.
@@ -70,7 +72,7 @@ func (t *Table) Close() error {
 
 // Rebuild replaces the table, if there is one, by this one.
 func (t *Table) Rebuild(s Schema, elements map[string][]Element) error {
-	t.sets = map[string]Set{}
+	t.sets, t.rules = map[string]Set{}, map[string][]uint64{}
 	return t.commit(func(m *message) error {
 		t.absent(m)
 		m.change(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add the table", func() { m.text(unix.NFTA_TABLE_NAME, t.name) })
@@ -80,7 +82,7 @@ func (t *Table) Rebuild(s Schema, elements map[string][]Element) error {
 
 // Remove takes the table away; that there is none is no error.
 func (t *Table) Remove() error {
-	t.sets = map[string]Set{}
+	t.sets, t.rules = map[string]Set{}, map[string][]uint64{}
 	return t.commit(func(m *message) error { t.absent(m); return nil })
 }
 
@@ -98,10 +100,28 @@ func (t *Table) Apply(c Changes) error {
 }
 
 func (t *Table) commit(changes func(*message) error) error {
-	if err := t.socket.commit(changes); err != nil {
+	if err := t.socket.commit(changes, t.note); err != nil {
 		return fmt.Errorf("change nftables table %s: %w", t.name, err)
 	}
 	return nil
+}
+
+// note remembers a rule that the kernel has taken.
+func (t *Table) note(kind uint16, data []byte) {
+	if kind != unix.NFT_MSG_NEWRULE {
+		return
+	}
+	var chain string
+	var handle uint64
+	attributes(data, func(kind uint16, value []byte) {
+		switch kind {
+		case unix.NFTA_RULE_CHAIN:
+			chain = textOf(value)
+		case unix.NFTA_RULE_HANDLE:
+			handle = binary.BigEndian.Uint64(value)
+		}
+	})
+	t.rules[chain] = append(t.rules[chain], handle)
 }
 
 func (t *Table) apply(m *message, c Changes) error {
@@ -123,6 +143,7 @@ func (t *Table) apply(m *message, c Changes) error {
 		}
 	}
 	for _, name := range c.RemoveChains {
+		delete(t.rules, name)
 		m.change(unix.NFT_MSG_DELRULE, 0, "empty chain "+name, func() {
 			m.text(unix.NFTA_RULE_TABLE, t.name)
 			m.text(unix.NFTA_RULE_CHAIN, name)
@@ -145,6 +166,7 @@ func (t *Table) apply(m *message, c Changes) error {
 // addChains makes all chains before the first rule, which may go to any of them.
 func (t *Table) addChains(m *message, list []Chain) error {
 	for _, c := range list {
+		t.rules[c.Name] = nil
 		m.change(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain "+c.Name, func() {
 			m.text(unix.NFTA_CHAIN_TABLE, t.name)
 			m.text(unix.NFTA_CHAIN_NAME, c.Name)
@@ -183,7 +205,7 @@ func (t *Table) addRule(m *message, chain string, r Rule) error {
 		}
 		parts = append(parts, part)
 	}
-	m.change(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add a rule to chain "+chain, func() {
+	m.change(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND|unix.NLM_F_ECHO, "add a rule to chain "+chain, func() {
 		m.text(unix.NFTA_RULE_TABLE, t.name)
 		m.text(unix.NFTA_RULE_CHAIN, chain)
 		m.nest(unix.NFTA_RULE_EXPRESSIONS, func() {
@@ -212,3 +234,6 @@ var hooks = map[Hook]struct {
 func IsOutOfStep(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
+
+// IsInterrupted tells that what was read is not what was there at one moment.
+func IsInterrupted(err error) bool { return errors.Is(err, unix.EINTR) }

@@ -111,9 +111,9 @@ func (s *socket) port() uint32 {
 	return 0
 }
 
-// commit sends changes as one transaction and returns the kernel's first complaint. All answers are
-// there when the kernel has taken the message.
-func (s *socket) commit(changes func(*message) error) error {
+// commit sends changes as one transaction, calls echo for what the kernel repeats of them, and returns
+// its first complaint. All answers are there when the kernel has taken the message.
+func (s *socket) commit(changes func(*message) error, echo func(kind uint16, data []byte)) error {
 	m := &message{data: make([]byte, 0, 64<<10)}
 	m.begin(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, "transaction")
 	m.end()
@@ -126,9 +126,12 @@ func (s *socket) commit(changes func(*message) error) error {
 		return err
 	}
 	var first error
-	err := s.receive(unix.MSG_DONTWAIT, func(kind uint16, number uint32, data []byte) bool {
-		if code := errorOf(kind, data); code != 0 && first == nil {
-			first = fmt.Errorf("%s: %w", m.about[min(max(number, 1), m.count)-1], code)
+	err := s.receive(unix.MSG_DONTWAIT, func(h nlHeader, data []byte) bool {
+		if code := errorOf(h, data); code != 0 && first == nil {
+			first = fmt.Errorf("%s: %w", m.about[min(max(h.number, 1), m.count)-1], code)
+		}
+		if h.kind != unix.NLMSG_ERROR && len(data) >= familyHeader {
+			echo(h.kind&0xff, data[familyHeader:])
 		}
 		return true
 	})
@@ -138,7 +141,8 @@ func (s *socket) commit(changes func(*message) error) error {
 	return errors.Join(first, err)
 }
 
-// dump asks for everything of a kind and calls each for every message: what follows its header.
+// dump asks for everything of a kind and calls each for every message: what follows its header. When
+// somebody changes nftables meanwhile it is all wrong, see [IsInterrupted].
 func (s *socket) dump(operation int, attributes func(*message), each func(data []byte)) error {
 	m := &message{}
 	m.change(operation, unix.NLM_F_DUMP, "", func() { attributes(m) })
@@ -146,15 +150,18 @@ func (s *socket) dump(operation int, attributes func(*message), each func(data [
 		return err
 	}
 	var failed error
-	err := s.receive(0, func(kind uint16, _ uint32, data []byte) bool {
-		code := errorOf(kind, data)
+	err := s.receive(0, func(h nlHeader, data []byte) bool {
+		if h.flags&unix.NLM_F_DUMP_INTR != 0 {
+			failed = unix.EINTR
+		}
+		code := errorOf(h, data)
 		switch {
 		case code != 0:
 			failed = code
 			return false
-		case kind == unix.NLMSG_DONE:
+		case h.kind == unix.NLMSG_DONE:
 			return false
-		case kind != unix.NLMSG_ERROR:
+		case h.kind != unix.NLMSG_ERROR && failed == nil:
 			each(data[familyHeader:])
 		}
 		return true
@@ -163,7 +170,7 @@ func (s *socket) dump(operation int, attributes func(*message), each func(data [
 }
 
 // receive calls each for every message that comes, until it returns false.
-func (s *socket) receive(flags int, each func(kind uint16, number uint32, data []byte) bool) error {
+func (s *socket) receive(flags int, each func(h nlHeader, data []byte) bool) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, _, err := unix.Recvfrom(s.fd, buffer, flags)
@@ -173,23 +180,42 @@ func (s *socket) receive(flags int, each func(kind uint16, number uint32, data [
 		if err != nil {
 			return err
 		}
-		for rest := buffer[:n]; len(rest) >= unix.SizeofNlMsghdr; {
-			length := int(binary.NativeEndian.Uint32(rest))
-			if length < unix.SizeofNlMsghdr || length > len(rest) {
-				return errors.New("a message of netlink is cut off")
-			}
-			kind, number := binary.NativeEndian.Uint16(rest[4:]), binary.NativeEndian.Uint32(rest[8:])
-			if !each(kind, number, rest[unix.SizeofNlMsghdr:length]) {
-				return nil
-			}
-			rest = rest[min((length+3)&^3, len(rest)):]
+		more := true
+		err = messages(buffer[:n], func(h nlHeader, data []byte) bool {
+			more = each(h, data)
+			return more
+		})
+		if err != nil || !more {
+			return err
 		}
 	}
 }
 
+// nlHeader is that of a message.
+type nlHeader struct {
+	kind, flags uint16
+	number      uint32 // in sequence
+}
+
+// messages calls each for those in data, until it returns false.
+func messages(data []byte, each func(h nlHeader, data []byte) bool) error {
+	for len(data) >= unix.SizeofNlMsghdr {
+		length := int(binary.NativeEndian.Uint32(data))
+		if length < unix.SizeofNlMsghdr || length > len(data) {
+			return errors.New("a message of netlink is cut off")
+		}
+		h := nlHeader{binary.NativeEndian.Uint16(data[4:]), binary.NativeEndian.Uint16(data[6:]), binary.NativeEndian.Uint32(data[8:])}
+		if !each(h, data[unix.SizeofNlMsghdr:length]) {
+			return nil
+		}
+		data = data[min((length+3)&^3, len(data)):]
+	}
+	return nil
+}
+
 // errorOf a message, 0 if it is none.
-func errorOf(kind uint16, data []byte) unix.Errno {
-	if (kind == unix.NLMSG_ERROR || kind == unix.NLMSG_DONE) && len(data) >= 4 {
+func errorOf(h nlHeader, data []byte) unix.Errno {
+	if (h.kind == unix.NLMSG_ERROR || h.kind == unix.NLMSG_DONE) && len(data) >= 4 {
 		return unix.Errno(-int32(binary.NativeEndian.Uint32(data))) //nolint:gosec // an error number
 	}
 	return 0

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,7 +16,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -35,13 +36,19 @@ type Config struct {
 	Host Host
 }
 
-// Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
+// Table is what the proxy writes to. *nft.Table is one.
 type Table interface {
-	// Rebuild replaces what is there, whatever it is.
+	io.Closer
+	// Rebuild replaces what is there, whatever it is, in one transaction, as Apply is one.
 	Rebuild(s nft.Schema, elements map[string][]nft.Element) error
 	// Apply changes what is there; it fails as a whole when that is not what it should be.
 	Apply(c nft.Changes) error
-	Close() error
+	// Intact tells whether the rules are still those that were written.
+	Intact() (bool, error)
+	// Elements calls each for all of a set.
+	Elements(set string, each func(nft.Element)) error
+	// Watch calls changed when somebody else changes the table, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
 }
 
 // Proxy keeps a node's table.
@@ -55,6 +62,7 @@ type Proxy struct {
 	dirty map[string]bool // Services, by namespace/name
 	wide  bool            // what is not a Service's
 	links bool            // of the machine, or their addresses
+	taken bool            // somebody else has changed the table
 
 	// Below: Run's alone.
 	services map[string]*service
@@ -65,6 +73,8 @@ type Proxy struct {
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
 	ways     ways
+
+	unchecked []checked // sets that are still to be compared
 }
 
 const byService = "service"
@@ -162,6 +172,13 @@ func (p *Proxy) markLinks() {
 	p.wake()
 }
 
+func (p *Proxy) markTaken() {
+	p.mu.Lock()
+	p.taken = true
+	p.mu.Unlock()
+	p.wake()
+}
+
 func (p *Proxy) wake() {
 	select {
 	case p.changed <- struct{}{}:
@@ -185,21 +202,33 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	watch := make(chan error, 1)
+	watch := make(chan error, 2)
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
+	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
 	for {
+		var idle chan struct{}
+		if len(p.unchecked) > 0 {
+			idle = closed
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-watch:
 			return err
+		case <-resync.C:
+			p.markTaken()
+			p.markLinks()
+			continue
 		case <-p.changed:
 		case <-retry.C:
+		case <-idle:
 		}
-		if err := p.sync(); err != nil {
+		if err := p.sync(ctx); err != nil {
 			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)
@@ -209,13 +238,23 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
+// closed is always ready.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // sync writes all that has changed, what is in the table in one transaction. Routes are last: until
 // the table knows an address its packets must not leave.
-func (p *Proxy) sync() error {
+func (p *Proxy) sync(ctx context.Context) error {
 	p.mu.Lock()
-	dirty, wide, links := p.dirty, p.wide, p.links
-	p.dirty, p.wide, p.links = map[string]bool{}, false, false
+	dirty, wide, links, taken := p.dirty, p.wide, p.links, p.taken
+	p.dirty, p.wide, p.links, p.taken = map[string]bool{}, false, false, false
 	p.mu.Unlock()
+	if taken {
+		p.compare(ctx)
+	}
 	for _, key := range slices.Sorted(maps.Keys(dirty)) {
 		p.look(key)
 	}
@@ -231,7 +270,11 @@ func (p *Proxy) sync() error {
 	}
 	p.ledger.written()
 	p.ways.stale = p.ways.stale || links
-	return p.ways.write(changes.came, changes.went)
+	err := p.ways.write(changes.came, changes.went)
+	if len(p.unchecked) > 0 {
+		err = errors.Join(err, p.check(ctx))
+	}
+	return err
 }
 
 // write changes the table, or replaces it if it is not what it should be.
@@ -302,11 +345,6 @@ func (p *Proxy) rebuild() error {
 		if elements := nft.Ranges(list); len(elements) > 0 {
 			c.Add[name] = elements
 		}
-	}
-	for _, f := range dualstack.Families() {
-		c.Add[kindClasses.of(f)] = append(c.Add[kindClasses.of(f)],
-			nft.Element{Key: nft.Bytes(uint32(classRefuse << classShift)), Verdict: nft.Jump{Chain: refuseChain, Goto: true}},
-			nft.Element{Key: nft.Bytes(uint32(classDrop << classShift))})
 	}
 	if err := p.table.Rebuild(s, c.Add); err != nil {
 		return err

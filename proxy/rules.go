@@ -60,6 +60,10 @@ const (
 
 func (k kind) of(f dualstack.Family) string { return string(k) + "-" + strings.ToLower(string(f)) }
 
+func kindOf(set string, f dualstack.Family) kind {
+	return kind(strings.TrimSuffix(set, kind("").of(f)))
+}
+
 const refuseChain = "refuse"
 
 // schema is what is always there. Chains that pick endpoints come and go, see [pick].
