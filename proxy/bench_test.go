@@ -18,7 +18,7 @@ func filled(b *testing.B, n int) *Proxy {
 	sandbox.Need(b)
 	p := &Proxy{
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), stale: true,
+		ledger: newLedger(), stale: true, suspects: suspects{},
 	}
 	table, err := nft.Open(TableName)
 	if err != nil {

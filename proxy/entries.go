@@ -91,6 +91,7 @@ func value(class, number uint32) string { return nft.Bytes(class<<classShift | n
 type service struct {
 	groups  map[groupKey]*group
 	entries []entry
+	fronts  map[front]backends
 }
 
 // entries of a Service's ports. Numbers of groups that stay are kept.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -204,6 +206,7 @@ func TestTraffic(t *testing.T) {
 	}
 	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
+	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
@@ -326,6 +329,53 @@ func testSources(t *testing.T, c *cluster) {
 		if got := who(call(t, "other", "tcp", "10.96.0.21:80")); got != "pod1 other" {
 			t.Errorf("ClusterIP: %s", got)
 		}
+	}
+}
+
+// A UDP client that keeps its port goes over to the endpoints that there are now. Flows of others stay.
+func testFlows(t *testing.T, c *cluster) {
+	for _, a := range []string{"10.96.0.40:80 172.31.0.40:80 172.30.0.3:30040 10.96.0.41:80", "[fd00:10:96::40]:80 [fd00:172:31::40]:80 [fd00:172:30::3]:30040 [fd00:10:96::41]:80"} {
+		all := strings.Fields(a)
+		fronts, untouched := all[:3], all[3]
+		ask := func(to string) string {
+			name, _, _ := strings.Cut(callFrom(t, "other", "udp", &net.UDPAddr{Port: 5555}, to), " ")
+			return name
+		}
+		tracked := func(to string) (found bool) {
+			if err := hostnet.ForgetFlows(true, true, func(f hostnet.Flow) bool {
+				found = found || f.Protocol == unix.IPPROTO_UDP && f.To.String() == to
+				return false
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		if got := ask(fronts[2]); got != "refused" { // and remembered as not translated
+			t.Fatalf("%s: %s before there is a Service", fronts[2], got)
+		}
+		c.set(web("flows", "40", balanced(30040)), endpoints("flows", pod1))
+		c.set(web("others", "41"), endpoints("others", pod1))
+		eventually(t, "the first endpoint at "+untouched, func() (string, bool) { got := ask(untouched); return got, got == "pod1" })
+		for _, step := range []struct {
+			want string
+			list []string
+		}{{"pod1", []string{pod1}}, {"pod2", []string{pod2}}, {"pod2", []string{pod2, pod1}}, {"pod1", []string{pod1}}} {
+			c.set(web("flows", "40", balanced(30040)), endpoints("flows", step.list...))
+			for _, to := range fronts {
+				eventually(t, step.want+" at "+to, func() (string, bool) { got := ask(to); return got, got == step.want })
+			}
+		}
+		for _, s := range endpoints("flows") {
+			c.slices.Modify(s)
+		}
+		for _, to := range fronts {
+			eventually(t, "no endpoint at "+to, func() (string, bool) { got := ask(to); return got, got == "refused" })
+		}
+		if !tracked(untouched) {
+			t.Errorf("the flow to %s is forgotten", untouched)
+		}
+		c.services.Delete(web("flows", "40"))
+		wait(t, c)
 	}
 }
 

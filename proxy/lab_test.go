@@ -159,11 +159,17 @@ func serve(t *testing.T, ns, ips string) {
 // "timeout".
 func call(t *testing.T, ns, network, to string) string {
 	t.Helper()
+	return callFrom(t, ns, network, nil, to)
+}
+
+// callFrom does so from a port of the caller's choice.
+func callFrom(t *testing.T, ns, network string, from net.Addr, to string) string {
+	t.Helper()
 	var said string
 	err := hostnet.Within(path(ns), func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience*time.Millisecond)
 		defer cancel()
-		var d net.Dialer
+		d := net.Dialer{LocalAddr: from}
 		c, err := d.DialContext(ctx, network, to)
 		if err != nil {
 			return err

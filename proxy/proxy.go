@@ -73,6 +73,8 @@ type Proxy struct {
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
 	ways     ways
+	flows    *flows
+	suspects suspects // what flows is to be told of once it is written
 
 	unchecked []checked // sets that are still to be compared
 }
@@ -84,11 +86,12 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	p := &Proxy{
 		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true,
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{},
 	}
 	if p.config.Host == nil {
 		p.config.Host = machine{}
 	}
+	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
@@ -205,6 +208,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	watch := make(chan error, 2)
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
 	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
+	group.Go(func() { p.flows.run(ctx) })
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
 	retry := time.NewTimer(0)
@@ -269,6 +273,8 @@ func (p *Proxy) sync(ctx context.Context) error {
 		return err
 	}
 	p.ledger.written()
+	p.flows.forget(p.suspects)
+	p.suspects = suspects{}
 	p.ways.stale = p.ways.stale || links
 	err := p.ways.write(changes.came, changes.went)
 	if len(p.unchecked) > 0 {
@@ -317,6 +323,9 @@ func (p *Proxy) take(key string, ports []Port) {
 	old := s.entries
 	s.entries = s.want(ports, &p.numbers, &p.classes)
 	p.ledger.replace(old, s.entries)
+	now := fronts(ports)
+	p.suspects.compare(key, s.fronts, now)
+	s.fronts = now
 	if len(s.entries) == 0 {
 		delete(p.services, key)
 	} else {

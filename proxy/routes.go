@@ -13,7 +13,7 @@ import (
 	"github.com/duetk8s/duet/hostnet"
 )
 
-// Host is what the proxy needs of the machine besides its table: a connection of the node itself is
+// Host is what the proxy needs of the machine besides its table. A connection of the node itself is
 // translated only after the kernel has found a route for it, and a machine without a default route
 // has none for most Services' addresses. The functions of package hostnet are the real one.
 type Host interface {
@@ -23,6 +23,8 @@ type Host interface {
 	// SetLinkRoutes makes these all of the routes, ChangeLinkRoutes some more or fewer.
 	SetLinkRoutes(all []hostnet.LinkRoute) error
 	ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error
+	// ForgetFlows of these families that match.
+	ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error
 }
 
 // ways keeps the routes that Services need. It belongs to the goroutine of [Proxy.Run].
@@ -137,4 +139,7 @@ func (machine) WatchLinks(ctx context.Context, changed func()) error {
 }
 func (machine) ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error {
 	return hostnet.ChangeLinkRoutes(add, remove)
+}
+func (machine) ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error {
+	return hostnet.ForgetFlows(v4, v6, match)
 }
