@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
@@ -118,7 +119,11 @@ func endpoints(service string, lines ...string) []*discoveryv1.EndpointSlice {
 		}
 		for _, line := range lines {
 			f := strings.Fields(line)
-			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]})
+			e := discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]}
+			if len(f) > 3 { // "ending"
+				e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+			}
+			s.Endpoints = append(s.Endpoints, e)
 		}
 		out = append(out, s)
 	}
@@ -149,6 +154,13 @@ func TestTraffic(t *testing.T) {
 	c.set(web("lblocal", "6", balanced(30006), keepSource), endpoints("lblocal", pod1, pod3))
 	c.set(web("lbelse", "7", balanced(30007), keepSource), endpoints("lbelse", pod3))
 	c.set(web("lbnone", "8", balanced(30008)), endpoints("lbnone"))
+	c.set(web("ext", "9", external), endpoints("ext", pod1))
+	c.set(web("inside", "10", internalLocal), endpoints("inside", pod1, pod3))
+	c.set(web("insidefar", "11", internalLocal), endpoints("insidefar", pod3))
+	c.set(web("ending", "12", balanced(30012)), endpoints("ending", pod1+" ending"))
+	c.set(web("endinghere", "13", balanced(30013), keepSource), endpoints("endinghere", pod1+" ending", pod3))
+	c.set(web("foreign", "14", labelled("service.kubernetes.io/service-proxy-name")), endpoints("foreign", pod1))
+	c.set(web("headless", "15", labelled("service.kubernetes.io/headless")), endpoints("headless", pod1))
 	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
 		eventually(t, address, func() (string, bool) { got := call(t, "pod2", "tcp", address); return got, got != "timeout" })
 	}
@@ -184,6 +196,17 @@ func TestTraffic(t *testing.T) {
 		{"local policy, node port", "other", "172.30.0.3|fd00:172:30::3 30006", "pod1 other"},
 		{"local policy without local endpoints", "other", "172.31.0.7|fd00:172:31::7 80", "timeout"},
 		{"local policy without local endpoints, node port", "other", "172.30.0.3|fd00:172:30::3 30007", "timeout"},
+		{"external IP from outside", "other", "172.31.0.9|fd00:172:31::9 80", "pod1 other"},
+		{"external IP from a Pod", "pod2", "172.31.0.9|fd00:172:31::9 80", "pod1 pod2"},
+		{"external IP from the node", "node", "172.31.0.9|fd00:172:31::9 80", "pod1 node"},
+		{"internal policy Local", "pod2", "10.96.0.10|fd00:10:96::10 80", "pod1 pod2"},
+		{"internal policy Local from the node", "node", "10.96.0.10|fd00:10:96::10 80", "pod1 node"},
+		{"internal policy Local without local endpoints", "pod2", "10.96.0.11|fd00:10:96::11 80", "timeout"},
+		{"ending endpoints when there are no others", "pod2", "10.96.0.12|fd00:10:96::12 80", "pod1 pod2"},
+		{"ending endpoints when there are others", "pod2", "10.96.0.13|fd00:10:96::13 80", "other pod2"},
+		{"ending endpoints when there are no others here", "other", "172.31.0.13|fd00:172:31::13 80", "pod1 other"},
+		{"another proxy's Service", "pod2", "10.96.0.14|fd00:10:96::14 80", "timeout"},
+		{"a headless Service with an address", "pod2", "10.96.0.15|fd00:10:96::15 80", "timeout"},
 		{"local policy from a Pod", "pod1", "172.31.0.7|fd00:172:31::7 80", "other pod1"},
 		{"local policy from the node", "node", "172.31.0.7|fd00:172:31::7 80", "other node"},
 	} {
@@ -205,6 +228,7 @@ func TestTraffic(t *testing.T) {
 		})
 	}
 	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
+	t.Run("affinity ends", func(t *testing.T) { testAffinityEnds(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
@@ -328,6 +352,31 @@ func testSources(t *testing.T, c *cluster) {
 		}
 		if got := who(call(t, "other", "tcp", "10.96.0.21:80")); got != "pod1 other" {
 			t.Errorf("ClusterIP: %s", got)
+		}
+	}
+}
+
+// A client is forgotten when it has not come for so long.
+func testAffinityEnds(t *testing.T, c *cluster) {
+	c.set(web("leaves", "23", stickyFor(1)), endpoints("leaves", pod1, pod2))
+	wait(t, c)
+	for set, to := range map[string]string{"clients-ipv4": "10.96.0.23:80", "clients-ipv6": "[fd00:10:96::23]:80"} {
+		remembered := func() string {
+			var lines []string
+			for line := range strings.Lines(sandbox.Run(t, "nft", "list", "map", "inet", TableName, set)) {
+				if strings.Contains(line, "timeout 1s") {
+					lines = append(lines, line)
+				}
+			}
+			return strings.Join(lines, "")
+		}
+		first := call(t, "other", "tcp", to)
+		if remembered() == "" {
+			t.Errorf("%s after %s: no client", set, first)
+		}
+		eventually(t, set+" forgets", func() (string, bool) { got := remembered(); return got, got == "" })
+		if got, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); got != "pod1" && got != "pod2" {
+			t.Errorf("%s: got %q", to, got)
 		}
 	}
 }

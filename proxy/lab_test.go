@@ -122,7 +122,7 @@ func serve(t *testing.T, ns, ips string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		listener.Close()
+		_ = listener.Close()
 		for _, c := range packets {
 			_ = c.Close()
 		}

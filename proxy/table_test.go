@@ -35,6 +35,19 @@ func balanced(n int32, ranges ...string) func(*corev1.Service) {
 	}
 }
 
+func external(s *corev1.Service) {
+	n := s.Spec.ClusterIPs[0][len("10.96.0."):]
+	s.Spec.ExternalIPs = []string{"172.31.0." + n, "fd00:172:31::" + n}
+}
+
+func internalLocal(s *corev1.Service) {
+	s.Spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyLocal)
+}
+
+func labelled(name string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Labels = map[string]string{name: "x"} }
+}
+
 func tcpOnly(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] }
 
 func keepSource(s *corev1.Service) {
