@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/duetk8s/duet/nft"
 	"github.com/duetk8s/duet/test/golden"
 	"github.com/duetk8s/duet/test/sandbox"
 )
@@ -40,6 +41,11 @@ func veth(t *testing.T, name string, addresses ...string) {
 
 func TestTable(t *testing.T) {
 	sandbox.Need(t)
+	table, err := nft.Open(TableName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
 	for _, tt := range []struct {
 		name  string
 		table Table
@@ -59,7 +65,7 @@ func TestTable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 2 { // the second time over the first
-				if err := tt.table.Set(); err != nil {
+				if err := table.Rebuild(tt.table.Rules()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -67,7 +73,7 @@ func TestTable(t *testing.T) {
 		})
 	}
 	for range 2 {
-		if err := RemoveTable(); err != nil {
+		if err := table.Remove(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -59,7 +59,8 @@ func (t *Table) Intact() (bool, error) {
 	return same && sets == len(t.sets) && chains == len(t.rules), nil
 }
 
-// Elements calls each for every element of a set that the table has.
+// Elements calls each for every element of a set that the table has. Just after many have come, while
+// the kernel makes the set larger, some may be told twice and some not at all.
 func (t *Table) Elements(set string, each func(Element)) error {
 	s, ok := t.sets[set]
 	if !ok {

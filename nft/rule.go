@@ -238,6 +238,35 @@ func Is(address Field, value netip.Addr) Rule {
 	return append(load(register, []Field{address}), &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: value.AsSlice()})
 }
 
+// NotWithin matches packets whose field is no address of a range.
+func NotWithin(address Field, r netip.Prefix) Rule {
+	mask := make([]byte, r.Addr().BitLen()/8)
+	for i := range r.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return append(load(register, []Field{address}),
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))}, //nolint:gosec // an address
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: r.Masked().Addr().AsSlice()})
+}
+
+// IsPort matches packets to a port.
+func IsPort(protocol uint8, port uint16) Rule {
+	return Join(
+		load(register, []Field{Protocol()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{protocol}}},
+		load(register, []Field{DestinationPort()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)}})
+}
+
+// TranslateTo sends a connection to an address and port.
+func TranslateTo(to netip.AddrPort) Rule {
+	h := headerOf(dualstack.Of(to.Addr()))
+	port := register + h.length/4
+	return Rule{
+		&expr.Immediate{Register: register, Data: to.Addr().AsSlice()},
+		&expr.Immediate{Register: port, Data: binaryutil.BigEndian.PutUint16(to.Port())},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: h.number, RegAddrMin: register, RegProtoMin: port, Specified: true},
+	}
+}
+
 // Replace writes other source and destination addresses into a packet, which connection tracking does
 // not know of. In IPv6 their sum must be that of the old ones, because checksums stay as they are.
 func Replace(source, destination netip.Addr) Rule {
