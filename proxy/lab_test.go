@@ -33,7 +33,7 @@ var (
 )
 
 // buildLab makes it once for all tests.
-func buildLab(t *testing.T) {
+func buildLab(t testing.TB) {
 	t.Helper()
 	sandbox.Need(t)
 	sandbox.IP(t, `
@@ -101,7 +101,7 @@ func path(ns string) string {
 }
 
 // serve answers on TCP and UDP port 8080 of a namespace with its name and whom it sees.
-func serve(t *testing.T, ns, ips string) {
+func serve(t testing.TB, ns, ips string) {
 	t.Helper()
 	var listener net.Listener
 	var packets []net.PacketConn
@@ -197,7 +197,7 @@ func callFrom(t *testing.T, ns, network string, from net.Addr, to string) string
 
 // checkSums makes a link fill in checksums as a real one would, instead of leaving them to whoever
 // sends the packet on, so that a wrong one is noticed.
-func checkSums(t *testing.T, link string) {
+func checkSums(t testing.TB, link string) {
 	t.Helper()
 	value := struct{ command, data uint32 }{command: unix.ETHTOOL_STXCSUM}
 	request := struct {
