@@ -2,18 +2,13 @@ package proxy
 
 import (
 	"context"
-	"maps"
-	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -23,10 +18,8 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/utils/ptr"
 
-	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
-	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // cluster is what a proxy is told by.
@@ -235,111 +228,6 @@ func TestTraffic(t *testing.T) {
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
 
-// Routes of the node follow the ServiceCIDRs and addresses of Services, and come back with their link.
-func testRoutes(t *testing.T, c *cluster) {
-	routed := func() string {
-		var out []string
-		for _, f := range []string{"-4", "-6"} {
-			for line := range strings.Lines(sandbox.Run(t, "ip", f, "route", "show", "table", "146")) {
-				out = append(out, strings.Join(strings.Fields(line)[:3], " "))
-			}
-		}
-		slices.Sort(out)
-		return strings.Join(out, "|")
-	}
-	before := routed()
-	grown := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/120"}}}
-	c.cidrs.Add(grown)
-	c.services.Modify(web("routed", "30", func(s *corev1.Service) {
-		s.Spec.ClusterIPs = []string{"10.97.0.30", "fd00:10:97::30"}
-		s.Spec.ExternalIPs = []string{"192.0.2.30", "2001:db8::30", "2001:db8::31"}
-	}))
-	for _, s := range endpoints("routed", pod1) {
-		c.slices.Modify(s)
-	}
-	more := strings.Split(before, "|")
-	for _, to := range []string{"10.97.0.0/24", "fd00:10:97::/120", "192.0.2.30", "2001:db8::30", "2001:db8::31"} {
-		more = append(more, to+" dev eth0")
-	}
-	slices.Sort(more)
-	eventually(t, "more routes", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
-	for _, to := range []string{"10.97.0.30:80", "[fd00:10:97::30]:80", "192.0.2.30:80", "[2001:db8::31]:80"} {
-		if got := who(call(t, "node", "tcp", to)); got != "pod1 node" {
-			t.Errorf("%s: got %q", to, got)
-		}
-	}
-	sandbox.IP(t, "link set eth0 down\nlink set eth0 up\naddr add fd00:172:30::3/64 dev eth0 nodad\nroute add 10.244.1.0/24 via 172.30.0.4\n-6 route add fd00:10:244:1::/64 via fd00:172:30::4")
-	eventually(t, "the routes again", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
-	c.services.Delete(web("routed", "30"))
-	c.cidrs.Delete(grown)
-	eventually(t, "the routes as before", func() (string, bool) { got := routed(); return got, got == before })
-}
-
-func TestChoose(t *testing.T) {
-	at := func(ip string, index int) hostnet.Address {
-		return hostnet.Address{Prefix: netip.MustParsePrefix(ip), Index: index}
-	}
-	all := []hostnet.Address{
-		at("127.0.0.1/8", 1), at("::1/128", 1), at("10.244.0.1/24", 2), at("fe80::1/64", 2), at("fd00:10:244::1/64", 2),
-		at("172.30.0.3/24", 3), at("fd00:172:30::3/64", 3),
-	}
-	for own, want := range map[string]map[dualstack.Family]int{
-		"172.30.0.3":                {dualstack.IPv4: 3, dualstack.IPv6: 2},
-		"fd00:172:30::3":            {dualstack.IPv4: 2, dualstack.IPv6: 3},
-		"172.30.0.3 fd00:172:30::3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
-		"fd00:172:30::3 172.30.0.3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
-		"192.0.2.1 2001:db8::1":     {dualstack.IPv4: 2, dualstack.IPv6: 2},
-		"":                          {dualstack.IPv4: 2, dualstack.IPv6: 2},
-	} {
-		var list []netip.Addr
-		for _, ip := range strings.Fields(own) {
-			list = append(list, netip.MustParseAddr(ip))
-		}
-		if got := choose(hostnet.State{Addresses: all}, list); !maps.Equal(got, want) {
-			t.Errorf("%q: got %v, want %v", own, got, want)
-		}
-	}
-	if got := choose(hostnet.State{Addresses: all[:4]}, nil); got[dualstack.IPv6] != 0 {
-		t.Errorf("a way out in IPv6 without an address: %v", got)
-	}
-}
-
-// A client stays with its endpoint on all addresses of a port, until the endpoint is gone.
-func testAffinity(t *testing.T, c *cluster) {
-	c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
-	wait(t, c)
-	for _, f := range []struct{ clusterIP, balancer string }{{"10.96.0.20:80", "172.31.0.20:80"}, {"[fd00:10:96::20]:80", "[fd00:172:31::20]:80"}} {
-		name := func() string {
-			first, _, _ := strings.Cut(call(t, "other", "tcp", f.clusterIP), " ")
-			for i := range 12 {
-				to := f.clusterIP
-				if i%2 == 0 {
-					to = f.balancer
-				}
-				if now, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); now != first {
-					t.Errorf("%s: %s after %s", to, now, first)
-				}
-			}
-			return first
-		}
-		first := name()
-		rest, want := pod1, "pod1"
-		if first == "pod1" {
-			rest, want = pod2, "pod2"
-		}
-		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", rest))
-		wait(t, c)
-		if now := name(); now != want {
-			t.Errorf("%s after %s has gone", now, first)
-		}
-		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
-		wait(t, c)
-		if now := name(); now != want {
-			t.Errorf("%s, though %s has not gone", now, want)
-		}
-	}
-}
-
 // Only those sources may use the load balancer's address.
 func testSources(t *testing.T, c *cluster) {
 	for ranges, want := range map[string]string{"192.0.2.0/24,2001:db8::/64": "timeout", "172.30.0.4/32,fd00:172:30::/64": "pod1 other"} {
@@ -354,118 +242,6 @@ func testSources(t *testing.T, c *cluster) {
 			t.Errorf("ClusterIP: %s", got)
 		}
 	}
-}
-
-// A client is forgotten when it has not come for so long.
-func testAffinityEnds(t *testing.T, c *cluster) {
-	c.set(web("leaves", "23", stickyFor(1)), endpoints("leaves", pod1, pod2))
-	wait(t, c)
-	for set, to := range map[string]string{"clients-ipv4": "10.96.0.23:80", "clients-ipv6": "[fd00:10:96::23]:80"} {
-		remembered := func() string {
-			var lines []string
-			for line := range strings.Lines(sandbox.Run(t, "nft", "list", "map", "inet", TableName, set)) {
-				if strings.Contains(line, "timeout 1s") {
-					lines = append(lines, line)
-				}
-			}
-			return strings.Join(lines, "")
-		}
-		first := call(t, "other", "tcp", to)
-		if remembered() == "" {
-			t.Errorf("%s after %s: no client", set, first)
-		}
-		eventually(t, set+" forgets", func() (string, bool) { got := remembered(); return got, got == "" })
-		if got, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); got != "pod1" && got != "pod2" {
-			t.Errorf("%s: got %q", to, got)
-		}
-	}
-}
-
-// A UDP client that keeps its port goes over to the endpoints that there are now. Flows of others stay.
-func testFlows(t *testing.T, c *cluster) {
-	for _, a := range []string{"10.96.0.40:80 172.31.0.40:80 172.30.0.3:30040 10.96.0.41:80", "[fd00:10:96::40]:80 [fd00:172:31::40]:80 [fd00:172:30::3]:30040 [fd00:10:96::41]:80"} {
-		all := strings.Fields(a)
-		fronts, untouched := all[:3], all[3]
-		ask := func(to string) string {
-			name, _, _ := strings.Cut(callFrom(t, "other", "udp", &net.UDPAddr{Port: 5555}, to), " ")
-			return name
-		}
-		tracked := func(to string) (found bool) {
-			if err := hostnet.ForgetFlows(true, true, func(f hostnet.Flow) bool {
-				found = found || f.Protocol == unix.IPPROTO_UDP && f.To.String() == to
-				return false
-			}); err != nil {
-				t.Fatal(err)
-			}
-			return found
-		}
-		if got := ask(fronts[2]); got != "refused" { // and remembered as not translated
-			t.Fatalf("%s: %s before there is a Service", fronts[2], got)
-		}
-		c.set(web("flows", "40", balanced(30040)), endpoints("flows", pod1))
-		c.set(web("others", "41"), endpoints("others", pod1))
-		eventually(t, "the first endpoint at "+untouched, func() (string, bool) { got := ask(untouched); return got, got == "pod1" })
-		for _, step := range []struct {
-			want string
-			list []string
-		}{{"pod1", []string{pod1}}, {"pod2", []string{pod2}}, {"pod2", []string{pod2, pod1}}, {"pod1", []string{pod1}}} {
-			c.set(web("flows", "40", balanced(30040)), endpoints("flows", step.list...))
-			for _, to := range fronts {
-				eventually(t, step.want+" at "+to, func() (string, bool) { got := ask(to); return got, got == step.want })
-			}
-		}
-		for _, s := range endpoints("flows") {
-			c.slices.Modify(s)
-		}
-		for _, to := range fronts {
-			eventually(t, "no endpoint at "+to, func() (string, bool) { got := ask(to); return got, got == "refused" })
-		}
-		if !tracked(untouched) {
-			t.Errorf("the flow to %s is forgotten", untouched)
-		}
-		c.services.Delete(web("flows", "40"))
-		wait(t, c)
-	}
-}
-
-// Whatever somebody else does to the table is noticed and repaired.
-func testRepair(t *testing.T, c *cluster) {
-	c.set(web("again", "22", balanced(30022, "172.30.0.4/32", "fd00:172:30::4/128")), endpoints("again", pod1, pod2))
-	c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
-	wait(t, c)
-	list := func() string {
-		out, _ := exec.CommandContext(t.Context(), "nft", "-s", "list", "table", "inet", TableName).Output()
-		return strings.Join(slices.DeleteFunc(strings.Split(inOrder(string(out)), "\n\n"), func(block string) bool {
-			return strings.Contains(block, "map clients-ipv") && !strings.Contains(block, "chain") // they come back by themselves
-		}), "\n\n")
-	}
-	whole := list()
-	for _, damage := range []string{
-		"flush ruleset",
-		"delete table inet duet-proxy",
-		"flush table inet duet-proxy",
-		"flush chain inet duet-proxy postrouting",
-		"add rule inet duet-proxy refuse drop",
-		"insert rule inet duet-proxy prerouting drop",
-		"add chain inet duet-proxy more { type filter hook input priority 0; policy drop; }",
-		"delete element inet duet-proxy services-ipv4 { 10.96.0.22 . tcp . 80 }",
-		"delete element inet duet-proxy services-ipv6 { fd00:10:96::22 . tcp . 80 }; add element inet duet-proxy services-ipv6 { fd00:10:96::22 . tcp . 80 : ffe0:0 }",
-		"add element inet duet-proxy nodeports-ipv4 { udp . 31234 : ffe0:0 }",
-		"flush map inet duet-proxy endpoints-ipv6",
-		"flush map inet duet-proxy classes-ipv4",
-		"flush set inet duet-proxy pods-ipv4",
-		"flush set inet duet-proxy service-cidrs-ipv6; add element inet duet-proxy service-cidrs-ipv6 { fd00::/16 }",
-		"flush set inet duet-proxy " + sourceName(dualstack.IPv4, "172.30.0.4/32"),
-	} {
-		sandbox.Run(t, "nft", damage)
-		eventually(t, "repaired after "+damage, func() (string, bool) { got := list(); return got, got == whole })
-		for _, to := range []string{"10.96.0.22:80", "[fd00:10:96::22]:80", "172.31.0.22:80"} {
-			if got, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); got != "pod1" && got != "pod2" {
-				t.Errorf("%s after %s: got %q", to, damage, got)
-			}
-		}
-	}
-	c.table.failed.Store(0)
 }
 
 // asked tells how often a namespace has asked for connections again.

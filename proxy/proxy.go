@@ -58,11 +58,12 @@ type Proxy struct {
 	synced  []cache.DoneChecker
 	changed chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	dirty map[string]bool // Services, by namespace/name
-	wide  bool            // what is not a Service's
-	links bool            // of the machine, or their addresses
-	taken bool            // somebody else has changed the table
+	mu     sync.Mutex
+	dirty  map[string]bool // Services, by namespace/name
+	wide   bool            // what is not a Service's
+	links  bool            // of the machine, or their addresses
+	taken  bool            // somebody else has changed the table
+	rested time.Time       // until then it is not compared
 
 	// Below: Run's alone.
 	services map[string]*service
@@ -175,11 +176,27 @@ func (p *Proxy) markLinks() {
 	p.wake()
 }
 
+// markTaken has the table compared, at once unless that has just been done.
 func (p *Proxy) markTaken() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken {
+		return
+	}
 	p.taken = true
+	if wait := time.Until(p.rested); wait > 0 {
+		time.AfterFunc(wait, p.wake)
+	} else {
+		p.wake()
+	}
+}
+
+// rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
+// taking more than a tenth of a processor.
+func (p *Proxy) rest(since time.Time) {
+	p.mu.Lock()
+	p.rested = time.Now().Add(10 * time.Since(since))
 	p.mu.Unlock()
-	p.wake()
 }
 
 func (p *Proxy) wake() {
@@ -253,10 +270,13 @@ var closed = func() chan struct{} {
 // the table knows an address its packets must not leave.
 func (p *Proxy) sync(ctx context.Context) error {
 	p.mu.Lock()
-	dirty, wide, links, taken := p.dirty, p.wide, p.links, p.taken
-	p.dirty, p.wide, p.links, p.taken = map[string]bool{}, false, false, false
+	dirty, wide, links := p.dirty, p.wide, p.links
+	p.dirty, p.wide, p.links = map[string]bool{}, false, false
+	taken := p.taken && !time.Now().Before(p.rested)
+	p.taken = p.taken && !taken
 	p.mu.Unlock()
 	if taken {
+		defer p.rest(time.Now())
 		p.compare(ctx)
 	}
 	for _, key := range slices.Sorted(maps.Keys(dirty)) {

@@ -62,7 +62,7 @@ func (w *ways) renew() error {
 		return err
 	}
 	w.links = choose(s, w.own)
-	if err := w.host.SetLinkRoutes(append(standIns(), w.by(maps.Keys(w.to))...)); err != nil {
+	if err := w.host.SetLinkRoutes(append(w.standIns(), w.by(maps.Keys(w.to))...)); err != nil {
 		return err
 	}
 	w.stale = false
@@ -103,10 +103,12 @@ func global(a hostnet.Address) bool {
 }
 
 // standIns are local, see [loopback].
-func standIns() []hostnet.LinkRoute {
+func (w *ways) standIns() []hostnet.LinkRoute {
 	var out []hostnet.LinkRoute
-	for _, l := range loopback {
-		out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+	for f, l := range loopback {
+		if w.links[f] != 0 {
+			out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+		}
 	}
 	return out
 }

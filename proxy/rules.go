@@ -103,7 +103,7 @@ func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
 // Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
 // while those to node ports are on their way both addresses are replaced by one that stands in for
 // them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
-// local ([standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
+// local ([ways.standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
 // has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
 var loopback = map[dualstack.Family]struct{ own, standIn netip.Addr }{
 	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8")},
