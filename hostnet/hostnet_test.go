@@ -287,6 +287,15 @@ func TestForward(t *testing.T) {
 	if err := SetSysctl("net/none", "1"); err == nil || !strings.Contains(err.Error(), "net/none") {
 		t.Errorf("error for a sysctl that is none: %v", err)
 	}
+	if err := SetSysctl("net/bridge/bridge-nf-call-iptables", "0"); err != nil {
+		t.Skip("a kernel without br_netfilter")
+	}
+	if err := TranslateInBridges(); err != nil {
+		t.Error(err)
+	}
+	if got, err := Sysctl("net/bridge/bridge-nf-call-iptables"); got != "1" || err != nil {
+		t.Errorf("bridges are not translated in: %q, %v", got, err)
+	}
 }
 
 func TestWithin(t *testing.T) {

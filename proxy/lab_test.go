@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -84,7 +85,7 @@ link set NAME up
 			t.Fatal(err)
 		}
 	}
-	if err := hostnet.Forward(); err != nil {
+	if err := errors.Join(hostnet.Forward(), hostnet.TranslateInBridges()); err != nil {
 		t.Fatal(err)
 	}
 	for ns, ips := range labPods {

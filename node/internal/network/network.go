@@ -57,6 +57,7 @@ type Host interface {
 	Read() (hostnet.State, error)
 	Watch(ctx context.Context, changed func()) error
 	Forward() error
+	TranslateInBridges() error
 	SetBridge(hostnet.Bridge) error
 	SetRoutes([]hostnet.Route) error
 	// SetTable replaces the table in one transaction; WatchTable calls changed when somebody else
@@ -196,7 +197,7 @@ func (n *Network) sync() error {
 	if err := n.host.SetBridge(w.Bridge); err != nil {
 		return err
 	}
-	errs := []error{n.host.SetRoutes(w.Routes)}
+	errs := []error{n.host.SetRoutes(w.Routes), n.host.TranslateInBridges()}
 	n.mu.Lock()
 	if n.taken {
 		n.installed, n.taken = nil, false
@@ -312,6 +313,7 @@ type machine struct{ table *nft.Table }
 func (machine) Read() (hostnet.State, error)                    { return hostnet.Read() }
 func (machine) Watch(ctx context.Context, changed func()) error { return hostnet.Watch(ctx, changed) }
 func (machine) Forward() error                                  { return hostnet.Forward() }
+func (machine) TranslateInBridges() error                       { return hostnet.TranslateInBridges() }
 func (machine) SetBridge(b hostnet.Bridge) error                { return b.Set() }
 func (machine) SetRoutes(r []hostnet.Route) error               { return hostnet.SetRoutes(r) }
 func (m machine) SetTable(t hostnet.Table) error                { return m.table.Rebuild(t.Rules()) }

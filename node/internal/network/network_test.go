@@ -32,6 +32,7 @@ type fakeHost struct {
 
 func (h *fakeHost) Read() (hostnet.State, error) { return hostnet.State{}, nil }
 func (h *fakeHost) Forward() error               { return nil }
+func (h *fakeHost) TranslateInBridges() error    { return nil }
 
 func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
 	h.mu.Lock()
