@@ -13,10 +13,12 @@
 //
 // # Concurrency
 //
-// Informers mark Services dirty; the one goroutine of [Proxy.Run] owns everything else.
+// Informers, and those who watch the table and the links, mark what is to be looked at; the one
+// goroutine of [Proxy.Run] owns everything else. Stale UDP flows are cut by another.
 //
 // # Guarantees
 //
 // A packet is translated as the Services were at one moment. Connections that exist are not touched
-// by changes of others, by a restart of the proxy, or by a repair.
+// by changes of others, by a restart of the proxy, or by a repair. Whatever somebody else does to the
+// table is noticed at once and repaired.
 package proxy

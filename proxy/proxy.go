@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,7 +16,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -37,13 +38,19 @@ type Config struct {
 	Observer Observer
 }
 
-// Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
+// Table is what the proxy writes to. *nft.Table is one.
 type Table interface {
-	// Rebuild replaces what is there, whatever it is.
+	io.Closer
+	// Rebuild replaces what is there, whatever it is, in one transaction, as Apply is one.
 	Rebuild(s nft.Schema, elements map[string][]nft.Element) error
 	// Apply changes what is there; it fails as a whole when that is not what it should be.
 	Apply(c nft.Changes) error
-	Close() error
+	// Intact tells whether the rules are still those that were written.
+	Intact() (bool, error)
+	// Elements calls each for all of a set.
+	Elements(set string, each func(nft.Element)) error
+	// Watch calls changed when somebody else changes the table, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
 }
 
 // Proxy keeps a node's table.
@@ -53,10 +60,12 @@ type Proxy struct {
 	synced  []cache.DoneChecker
 	changed chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	dirty map[string]bool // Services, by namespace/name
-	wide  bool            // what is not a Service's
-	links bool            // of the machine, or their addresses
+	mu     sync.Mutex
+	dirty  map[string]bool // Services, by namespace/name
+	wide   bool            // what is not a Service's
+	links  bool            // of the machine, or their addresses
+	taken  bool            // somebody else has changed the table
+	rested time.Time       // until then it is not compared
 
 	// Below: Run's alone.
 	services map[string]*service
@@ -67,6 +76,10 @@ type Proxy struct {
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
 	ways     ways
+	flows    *flows
+	suspects suspects // what flows is to be told of once it is written
+
+	unchecked []checked // sets that are still to be compared
 }
 
 // ByService is the index of EndpointSlices by the namespace/name of their Service.
@@ -77,7 +90,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	p := &Proxy{
 		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true,
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{},
 	}
 	if p.config.Host == nil {
 		p.config.Host = machine{}
@@ -85,6 +98,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	if p.config.Observer == nil {
 		p.config.Observer = unobserved{}
 	}
+	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
@@ -168,6 +182,29 @@ func (p *Proxy) markLinks() {
 	p.wake()
 }
 
+// markTaken has the table compared, at once unless that has just been done.
+func (p *Proxy) markTaken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken {
+		return
+	}
+	p.taken = true
+	if wait := time.Until(p.rested); wait > 0 {
+		time.AfterFunc(wait, p.wake)
+	} else {
+		p.wake()
+	}
+}
+
+// rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
+// taking more than a tenth of a processor.
+func (p *Proxy) rest(since time.Time) {
+	p.mu.Lock()
+	p.rested = time.Now().Add(10 * time.Since(since))
+	p.mu.Unlock()
+}
+
 func (p *Proxy) wake() {
 	select {
 	case p.changed <- struct{}{}:
@@ -191,22 +228,35 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	watch := make(chan error, 1)
+	watch := make(chan error, 2)
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
+	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
+	group.Go(func() { p.flows.run(ctx) })
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
 	for {
+		var idle chan struct{}
+		if len(p.unchecked) > 0 {
+			idle = closed
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-watch:
 			return err
+		case <-resync.C:
+			p.markTaken()
+			p.markLinks()
+			continue
 		case <-p.changed:
 		case <-retry.C:
+		case <-idle:
 		}
 		began := time.Now()
-		err := p.sync()
+		err := p.sync(ctx)
 		p.config.Observer.Synced(began, len(p.ledger.held), err)
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
@@ -218,13 +268,26 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
+// closed is always ready.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // sync writes all that has changed, what is in the table in one transaction. Routes are last: until
 // the table knows an address its packets must not leave.
-func (p *Proxy) sync() error {
+func (p *Proxy) sync(ctx context.Context) error {
 	p.mu.Lock()
 	dirty, wide, links := p.dirty, p.wide, p.links
 	p.dirty, p.wide, p.links = map[string]bool{}, false, false
+	taken := p.taken && !time.Now().Before(p.rested)
+	p.taken = p.taken && !taken
 	p.mu.Unlock()
+	if taken {
+		defer p.rest(time.Now())
+		p.compare(ctx)
+	}
 	for _, key := range slices.Sorted(maps.Keys(dirty)) {
 		p.look(key)
 	}
@@ -239,8 +302,14 @@ func (p *Proxy) sync() error {
 		return err
 	}
 	p.ledger.written()
+	p.flows.forget(p.suspects)
+	p.suspects = suspects{}
 	p.ways.stale = p.ways.stale || links
-	return p.ways.write(changes.came, changes.went)
+	err := p.ways.write(changes.came, changes.went)
+	if len(p.unchecked) > 0 {
+		err = errors.Join(err, p.check(ctx))
+	}
+	return err
 }
 
 // write changes the table, or replaces it if it is not what it should be.
@@ -283,6 +352,9 @@ func (p *Proxy) take(key string, ports []Port) {
 	old := s.entries
 	s.entries = s.want(ports, &p.numbers, &p.classes)
 	p.ledger.replace(old, s.entries)
+	now := fronts(ports)
+	p.suspects.compare(key, s.fronts, now)
+	s.fronts = now
 	if len(s.entries) == 0 {
 		delete(p.services, key)
 	} else {
@@ -311,11 +383,6 @@ func (p *Proxy) rebuild() error {
 		if elements := nft.Ranges(list); len(elements) > 0 {
 			c.Add[name] = elements
 		}
-	}
-	for _, f := range dualstack.Families() {
-		c.Add[kindClasses.of(f)] = append(c.Add[kindClasses.of(f)],
-			nft.Element{Key: nft.Bytes(uint32(classRefuse << classShift)), Verdict: nft.Jump{Chain: refuseChain, Goto: true}},
-			nft.Element{Key: nft.Bytes(uint32(classDrop << classShift))})
 	}
 	if err := p.table.Rebuild(s, c.Add); err != nil {
 		return err

@@ -20,8 +20,8 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/proxy"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // cluster is what a server is told by.
