@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/informers"
 
 	"github.com/duetk8s/duet/cri/pause"
 	"github.com/duetk8s/duet/node"
@@ -62,12 +61,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
 		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
 		Taints: taints, Labels: cfg.Labels,
-		Beside: func(i informers.SharedInformerFactory) (node.Component, error) {
-			return proxy.New(proxy.Deps{
-				Services: i.Core().V1().Services().Informer(), EndpointSlices: i.Discovery().V1().EndpointSlices().Informer(),
-				ServiceCIDRs: i.Networking().V1().ServiceCIDRs().Informer(), Nodes: i.Core().V1().Nodes().Informer(),
-			}, proxy.Config{Node: cfg.Name})
-		},
+		Beside: cfg.beside,
 	})
 	if err != nil {
 		return err
@@ -78,6 +72,20 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	defer settled.Wait()
 	defer cancel()
 	return agent.Run(ctx)
+}
+
+// beside makes what runs beside the agent.
+func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
+	core := s.Informers.Core().V1()
+	services, nodes := core.Services().Informer(), core.Nodes().Informer()
+	slices := s.Informers.Discovery().V1().EndpointSlices().Informer()
+	kernel, err := proxy.New(proxy.Deps{
+		Services: services, EndpointSlices: slices, Nodes: nodes, ServiceCIDRs: s.Informers.Networking().V1().ServiceCIDRs().Informer(),
+	}, proxy.Config{Node: cfg.Name})
+	if err != nil {
+		return nil, err
+	}
+	return []node.Component{kernel}, nil
 }
 
 // parseTaints reads "key=value:Effect"; the command line has checked them.
