@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 
 	"github.com/mdlayher/packet"
@@ -35,6 +34,7 @@ type Link struct {
 	groups           int // the socket that has joined the groups of the addresses
 
 	mu      sync.Mutex
+	closed  bool
 	answers map[netip.Addr]bool
 }
 
@@ -89,17 +89,27 @@ func Open(index int, hearer Hearer) (*Link, error) {
 
 // Close ends all answers, and Run.
 func (l *Link) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed = true
 	for _, c := range []*packet.Conn{l.arp, l.ipv6, l.beats} {
 		if c != nil {
 			_ = c.Close()
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.groups >= 0 {
 		_ = unix.Close(l.groups)
 		l.groups = -1
 	}
+}
+
+func (l *Link) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // Run hears and answers until ctx ends, the link is closed, or the error that it returns.
@@ -112,7 +122,7 @@ func (l *Link) Run(ctx context.Context) error {
 		take func([]byte)
 	}{{l.arp, l.heardARP}, {l.ipv6, l.heardNDP}, {l.beats, l.heardBeat}} {
 		group.Go(func() {
-			errs[i] = receive(r.conn, r.take)
+			errs[i] = l.receive(r.conn, r.take)
 			l.Close()
 		})
 	}
@@ -123,14 +133,14 @@ func (l *Link) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func receive(c *packet.Conn, take func([]byte)) error {
+func (l *Link) receive(c *packet.Conn, take func([]byte)) error {
 	buffer := make([]byte, 2048)
 	for {
 		n, _, err := c.ReadFrom(buffer)
 		switch {
 		case err == nil:
 			take(buffer[:n])
-		case errors.Is(err, os.ErrClosed), errors.Is(err, net.ErrClosed), errors.Is(err, unix.EBADF):
+		case l.isClosed():
 			return nil
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENOBUFS): // said once; it may come up again
 		default:

@@ -84,15 +84,17 @@ link set NAME up
 // asks has the client's kernel look for an address, and returns the hardware address that it found.
 func asks(t *testing.T, addr string) string {
 	t.Helper()
+	if err := hostnet.Within("/run/netns/client", func() error {
+		c, err := net.Dial("udp", net.JoinHostPort(addr, "9"))
+		if err == nil {
+			_, err = c.Write([]byte{0})
+			_ = c.Close()
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		_ = hostnet.Within("/run/netns/client", func() error {
-			c, err := net.Dial("udp", net.JoinHostPort(addr, "9"))
-			if err == nil {
-				_, err = c.Write([]byte{0})
-				_ = c.Close()
-			}
-			return err
-		})
 		f := strings.Fields(sandbox.Run(t, "ip", "-n", "client", "neigh", "show", addr))
 		switch {
 		case len(f) > 4 && f[3] == "lladdr":
