@@ -38,6 +38,7 @@ type street struct {
 	cut   map[string]bool  // nodes on the other side of a cut
 	table map[netip.Addr]string
 	moves []string // what the client was told that was news
+	drop  bool     // announcements do not get through
 	ends  map[string]func()
 }
 
@@ -204,6 +205,9 @@ func (w *wire) Announce(addr netip.Addr) error {
 	if !slices.Contains(w.answers, addr) {
 		return errors.New("announced before it is answered for")
 	}
+	if w.s.drop {
+		return nil
+	}
 	if !w.s.cut[w.node] && w.s.table[addr] != w.node { // the client is on the first side
 		w.s.table[addr] = w.node
 		w.s.moves = append(w.s.moves, w.node)
@@ -350,6 +354,29 @@ func TestFailover(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One announcement that is lost is not missed.
+func TestLostFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, "a", "b")
+		defer s.end()
+		s.services.Add(balancer("web", uidOf(t, "a", "b"), vip4))
+		settle()
+		set := func(drop bool) {
+			s.mu.Lock()
+			s.drop = drop
+			s.mu.Unlock()
+		}
+		set(true)
+		s.stop("a")
+		for s.answering(vip4) != "b" {
+			time.Sleep(time.Millisecond)
+		}
+		set(false)
+		time.Sleep(interval)
+		s.want("a beat later", vip4, "b")
+	})
 }
 
 // What speaks for and against nodes.
