@@ -44,7 +44,8 @@ type ServerConfig struct {
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
-	// LoadBalancerPool has the addresses for Services of type LoadBalancer; none leaves them pending.
+	// LoadBalancerPool has addresses for Services of type LoadBalancer, before those of the ConfigMap
+	// kube-system/load-balancer-pools. Without any, load balancers are somebody else's.
 	LoadBalancerPool []netip.Prefix
 	// Ready is called once, when /readyz says ok.
 	Ready func()
