@@ -1,9 +1,10 @@
 package neighbor
 
 import (
+	"os"
 	"testing"
 
 	"github.com/duetk8s/duet/hostnet/sandbox"
 )
 
-func TestMain(m *testing.M) { sandbox.Main(m) }
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }

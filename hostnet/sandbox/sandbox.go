@@ -1,4 +1,9 @@
-// Package sandbox gives tests network namespaces of their own, with no way out: only tests import it.
+// Package sandbox runs the tests of a package in a network namespace and with a /run of their own,
+// which end with the process. Only tests import it.
+//
+// A test binary begins with
+//
+//	func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
 package sandbox
 
 import (
@@ -14,23 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const env = "DUET_TEST_SANDBOX"
+const env = "DUET_TEST_SANDBOX" // set in the process that runs the tests
 
-// Main runs a package's tests in a network namespace and with a /run of their own, for TestMain.
-// Without root it runs them as they are.
-func Main(m *testing.M) {
+// Main runs the tests and returns the exit code. Without root it runs them where they are, and those
+// that call [Need] are skipped.
+func Main(m *testing.M) int {
 	if os.Getenv(env) != "" {
-		err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
-		if err == nil {
-			err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
-		}
-		if err != nil {
+		if err := furnish(); err != nil {
 			fmt.Fprintln(os.Stderr, "sandbox:", err)
-			os.Exit(1)
+			return 1
 		}
 	}
 	if os.Getenv(env) != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
+		return m.Run()
 	}
 	self := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	self.Env = append(os.Environ(), env+"=1")
@@ -40,14 +41,22 @@ func Main(m *testing.M) {
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
+		return exit.ExitCode()
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "sandbox:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
-// Need skips the test outside of the namespace.
+func furnish() error {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+}
+
+// Need skips a test that is not in a sandbox.
 func Need(t testing.TB) {
 	t.Helper()
 	if os.Getenv(env) == "" {
@@ -55,7 +64,7 @@ func Need(t testing.TB) {
 	}
 }
 
-// Run runs a program and returns what it prints; also in a cleanup.
+// Run runs a program, in a cleanup too, and returns what it prints; the test fails if the program does.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput()
@@ -65,12 +74,12 @@ func Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// IP runs each line of a script as the arguments of ip.
-func IP(t testing.TB, script string) {
+// IP runs ip(8) once for each line that is not empty.
+func IP(t testing.TB, lines string) {
 	t.Helper()
-	for line := range strings.Lines(script) {
-		if args := strings.Fields(line); len(args) > 0 {
-			Run(t, "ip", args...)
+	for line := range strings.Lines(lines) {
+		if f := strings.Fields(line); len(f) > 0 {
+			Run(t, "ip", f...)
 		}
 	}
 }
