@@ -62,6 +62,7 @@ func BenchmarkFailover(b *testing.B) {
 		for i, d := range dials {
 			returns[i] = append(returns[i], d.longest())
 			d.end()
+			b.Logf("%s: gap %s, return %s", vips[i], gaps[i][len(gaps[i])-1], returns[i][len(returns[i])-1])
 		}
 	}
 	for i, family := range []string{"IPv4", "IPv6"} {
