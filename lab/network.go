@@ -176,6 +176,12 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		if err := prepareStack(false); err != nil {
 			return err
 		}
+		// A member that is built anew has other hardware addresses: its neighbours are to know at once.
+		for _, name := range []string{"net/ipv4/conf/" + memberLink + "/arp_notify", "net/ipv6/conf/" + memberLink + "/ndisc_notify"} {
+			if err := setSysctl(name, "1"); err != nil {
+				return err
+			}
+		}
 		if err := setUp(memberLink, addresses); err != nil {
 			return err
 		}
