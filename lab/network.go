@@ -176,9 +176,10 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		if err := prepareStack(false); err != nil {
 			return err
 		}
-		// A member that is built anew has other hardware addresses: its neighbours are to know at once.
-		for _, name := range []string{"net/ipv4/conf/" + memberLink + "/arp_notify", "net/ipv6/conf/" + memberLink + "/ndisc_notify"} {
-			if err := setSysctl(name, "1"); err != nil {
+		// The link is older than the defaults that prepareStack has set. A member that is built anew has
+		// other hardware addresses, which its neighbours are to know at once.
+		for name, value := range map[string]string{"ipv6/conf/%s/accept_dad": "0", "ipv6/conf/%s/ndisc_notify": "1", "ipv4/conf/%s/arp_notify": "1"} {
+			if err := setSysctl(filepath.Join("net", fmt.Sprintf(name, memberLink)), value); err != nil {
 				return err
 			}
 		}
