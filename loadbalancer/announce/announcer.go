@@ -183,21 +183,25 @@ func (a *Announcer) look(ctx context.Context) {
 	services, nodes, moved := a.services, a.nodes, a.moved
 	a.services, a.nodes, a.moved = map[string]bool{}, false, false
 	a.mu.Unlock()
-	changed := false
+	var changed []string
 	for key := range services {
-		changed = a.lookAt(key) || changed
+		if a.lookAt(key) {
+			changed = append(changed, key)
+		}
 	}
-	if nodes {
-		changed = a.lookAtNodes() || changed
-	}
+	all := nodes && a.lookAtNodes()
 	switch {
-	case changed, moved && a.open == nil:
+	case all, len(changed) > 0, moved && a.open == nil:
 		a.place(ctx)
 	case moved: // as every Pod does that comes or goes
 		a.open.moved = true
 	}
-	if changed && a.open != nil {
-		a.open.elect(ctx)
+	switch {
+	case a.open == nil:
+	case all:
+		a.open.electAll(ctx)
+	case len(changed) > 0:
+		a.open.elect(ctx, changed)
 	}
 }
 

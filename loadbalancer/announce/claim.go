@@ -78,7 +78,16 @@ func endpointNodes(list []*discoveryv1.EndpointSlice) map[dualstack.Family][]str
 	return out
 }
 
-// admits tells whether a node may answer for an address of a family.
-func (c Claim) admits(node string, f dualstack.Family) bool {
-	return !c.Local || slices.Contains(c.Nodes[f], node)
+// among keeps the stations that may answer for an address of a family.
+func (c Claim) among(list []Station, f dualstack.Family) []Station {
+	if !c.Local {
+		return list
+	}
+	var out []Station
+	for _, s := range list {
+		if slices.Contains(c.Nodes[f], s.Node) {
+			out = append(out, s)
+		}
+	}
+	return out
 }

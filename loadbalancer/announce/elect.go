@@ -1,8 +1,7 @@
 package announce
 
 import (
-	"hash/fnv"
-	"slices"
+	"cmp"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -21,9 +20,10 @@ type Station struct {
 
 // handicap orders stations; the least goes first.
 func (s Station) handicap() (h int) {
-	for i, bad := range []bool{s.Fresh, s.Unready, s.Estranged} {
+	for _, bad := range [...]bool{s.Estranged, s.Unready, s.Fresh} {
+		h *= 2
 		if bad {
-			h += 1 << i
+			h++
 		}
 	}
 	return h
@@ -36,29 +36,28 @@ func Elect(service types.UID, stations []Station) string {
 	if len(stations) == 0 {
 		return ""
 	}
-	return slices.MinFunc(stations, func(a, b Station) int {
-		if d := a.handicap() - b.handicap(); d != 0 {
-			return d
+	sum := hash(string(service))
+	best, weight := stations[0], mix(sum^hash(stations[0].Node))
+	for _, s := range stations[1:] {
+		w := mix(sum ^ hash(s.Node))
+		if cmp.Or(s.handicap()-best.handicap(), cmp.Compare(weight, w), cmp.Compare(s.Node, best.Node)) < 0 {
+			best, weight = s, w
 		}
-		x, y := weight(service, a.Node), weight(service, b.Node)
-		switch {
-		case x > y || x == y && a.Node < b.Node:
-			return -1
-		case a.Node == b.Node:
-			return 0
-		}
-		return 1
-	}).Node
+	}
+	return best.Node
 }
 
-// weight of a node for a Service.
-func weight(service types.UID, node string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(service))
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write([]byte(node))
-	// The last letters of a name hardly reach the upper bits of that sum: spread them (murmur3).
-	x := h.Sum64()
+// hash is FNV-1a.
+func hash(text string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * 0x100000001b3
+	}
+	return h
+}
+
+// mix spreads a hash: the last letters of a name hardly reach the upper bits of it (murmur3).
+func mix(x uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33

@@ -3,6 +3,7 @@ package announce
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -97,6 +98,34 @@ func FuzzDecode(f *testing.F) {
 			if again, ok := decode(b.encode()); !ok || again != b {
 				t.Errorf("%+v became %+v", b, again)
 			}
+		}
+	})
+}
+
+// BenchmarkElect decides about 10,000 dual-stack Services among 100 nodes, as when a node dies, and
+// about one of them.
+func BenchmarkElect(b *testing.B) {
+	o := &opened{a: &Announcer{claims: map[string]Claim{}, members: map[string]member{}, config: Config{Node: "worker0"}}, stations: stations{}}
+	for i := range 100 {
+		name := fmt.Sprint("worker", i)
+		o.a.members[name] = member{addresses: []netip.Addr{netip.MustParseAddr("172.30.0.3"), netip.MustParseAddr("fd00:172:30::3")}}
+		o.stations[name] = &station{}
+	}
+	for i := range 10000 {
+		key := fmt.Sprint("default/", i)
+		o.a.claims[key] = Claim{Service: types.UID(key), Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.192"), netip.MustParseAddr("fd00:172:30::f000")}}
+	}
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			candidates := o.candidates()
+			for _, c := range o.a.claims {
+				o.elected(c, candidates)
+			}
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		for b.Loop() {
+			o.elected(o.a.claims["default/1"], o.candidates())
 		}
 	})
 }

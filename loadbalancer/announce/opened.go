@@ -29,13 +29,14 @@ type opened struct {
 	running sync.WaitGroup
 	ticker  *time.Ticker
 
-	moved    bool      // it may no longer be the right link
-	since    time.Time // it is on the link without a break
-	beaten   time.Time // its last beat
-	beats    int
-	stations stations
-	held     map[netip.Addr]string // what it answers for, and which Service's that is
-	due      map[netip.Addr][]int  // at which beats it announces them
+	moved     bool      // it may no longer be the right link
+	since     time.Time // it is on the link without a break
+	beaten    time.Time // its last beat
+	beats     int
+	stations  stations
+	held      map[netip.Addr]string   // what it answers for, and which Service's that is
+	byService map[string][]netip.Addr // the other way round
+	due       map[netip.Addr][]int    // at which beats it announces them
 }
 
 // enter opens a link and says hello.
@@ -44,7 +45,7 @@ func (a *Announcer) enter(ctx context.Context, index int, station string) error 
 	now := time.Now()
 	o := &opened{
 		a: a, index: index, station: station, stop: stop, since: now, beaten: now,
-		stations: stations{}, held: map[netip.Addr]string{}, due: map[netip.Addr][]int{},
+		stations: stations{}, held: map[netip.Addr]string{}, byService: map[string][]netip.Addr{}, due: map[netip.Addr][]int{},
 	}
 	link, err := a.config.Host.Open(index, ear{running, o})
 	if err != nil {
@@ -118,7 +119,7 @@ func (o *opened) heard(ctx context.Context, b beat) {
 		o.beat(ctx, false)
 	}
 	if changed {
-		o.elect(ctx)
+		o.electAll(ctx)
 	}
 	if came { // it may have answered for what is ours
 		for addr := range o.held {
@@ -143,7 +144,7 @@ func (o *opened) tick(ctx context.Context) {
 	o.beat(ctx, false)
 	// The first beat ends the time in which the others answer the hello.
 	if o.stations.tick(now) || o.beats == 1 {
-		o.elect(ctx)
+		o.electAll(ctx)
 	}
 	for addr, due := range o.due {
 		if !slices.Contains(due, o.beats) {
@@ -173,7 +174,7 @@ func (o *opened) beat(ctx context.Context, hello bool) {
 		klog.FromContext(ctx).V(2).Info("The others cannot hear this node", "err", err) // the link is down
 	}
 	if changed, _ := o.stations.hear(b, now); changed {
-		o.elect(ctx)
+		o.electAll(ctx)
 	}
 }
 
@@ -183,50 +184,90 @@ func (o *opened) announce(ctx context.Context, addr netip.Addr) {
 	}
 }
 
-// elect decides for which addresses this node answers, and announces those that are new.
-func (o *opened) elect(ctx context.Context) {
+// electAll decides anew about all Services: nodes have changed.
+func (o *opened) electAll(ctx context.Context) {
+	services := slices.Collect(maps.Keys(o.a.claims))
+	for key := range o.byService {
+		if _, claims := o.a.claims[key]; !claims {
+			services = append(services, key)
+		}
+	}
+	o.elect(ctx, services)
+}
+
+// elect decides for which addresses of these Services the node answers, and announces those that are
+// new.
+func (o *opened) elect(ctx context.Context, services []string) {
 	if o.beats == 0 {
 		return // still listening who is there
 	}
-	held := map[netip.Addr]string{}
-	for key, c := range o.a.claims {
-		for _, f := range dualstack.Families() {
-			if Elect(c.Service, o.stations.candidates(c, f, o.a.members)) != o.a.config.Node {
-				continue
-			}
-			for _, addr := range c.Addresses {
-				if dualstack.Of(addr) == f {
-					held[addr] = key
-				}
-			}
-		}
-	}
-	if maps.Equal(held, o.held) {
-		return
-	}
-	before := o.held
-	o.held = held
-	if err := o.link.Answer(slices.Collect(maps.Keys(held))); err != nil {
-		klog.FromContext(ctx).Error(err, "IPv6 addresses of load balancers may be hard to find")
-	}
+	changed := false
 	taken := map[string][]netip.Addr{}
-	for addr, key := range held {
-		if _, had := before[addr]; had {
+	candidates := o.candidates()
+	for _, key := range services {
+		before, now := o.byService[key], o.elected(o.a.claims[key], candidates)
+		if slices.Equal(before, now) {
 			continue
 		}
-		o.announce(ctx, addr)
-		o.due[addr] = nil
-		for _, n := range again {
-			o.due[addr] = append(o.due[addr], o.beats+n)
+		changed = true
+		for _, addr := range before {
+			if o.held[addr] == key && !slices.Contains(now, addr) {
+				delete(o.held, addr)
+				delete(o.due, addr)
+			}
 		}
-		taken[key] = append(taken[key], addr)
+		for _, addr := range now {
+			if _, had := o.held[addr]; !had {
+				taken[key] = append(taken[key], addr)
+			}
+			o.held[addr] = key
+		}
+		o.byService[key] = now
+		if len(now) == 0 {
+			delete(o.byService, key)
+		}
 	}
-	for addr := range before {
-		if _, still := held[addr]; !still {
-			delete(o.due, addr)
+	if !changed {
+		return
+	}
+	if err := o.link.Answer(slices.Collect(maps.Keys(o.held))); err != nil {
+		klog.FromContext(ctx).Error(err, "IPv6 addresses of load balancers may be hard to find")
+	}
+	for _, addrs := range taken {
+		for _, addr := range addrs {
+			o.announce(ctx, addr)
+			o.due[addr] = nil
+			for _, n := range again {
+				o.due[addr] = append(o.due[addr], o.beats+n)
+			}
 		}
 	}
 	o.report(ctx, taken)
+}
+
+func (o *opened) candidates() map[dualstack.Family][]Station {
+	out := map[dualstack.Family][]Station{}
+	for _, f := range dualstack.Families() {
+		out[f] = o.stations.candidates(f, o.a.members)
+	}
+	return out
+}
+
+// elected are the addresses of a claim that this node is elected for.
+func (o *opened) elected(c Claim, candidates map[dualstack.Family][]Station) (out []netip.Addr) {
+	won := map[dualstack.Family]bool{}
+	for _, addr := range c.Addresses {
+		f := dualstack.Of(addr)
+		mine, decided := won[f]
+		if !decided {
+			mine = Elect(c.Service, c.among(candidates[f], f)) == o.a.config.Node
+			won[f] = mine
+		}
+		if mine {
+			out = append(out, addr)
+		}
+	}
+	return out
 }
 
 // report says which addresses the node has taken over.

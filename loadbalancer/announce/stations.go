@@ -107,12 +107,11 @@ func (m member) has(f dualstack.Family) bool {
 	return false
 }
 
-// candidates for an address of a Service.
-func (s stations) candidates(c Claim, f dualstack.Family, members map[string]member) []Station {
+// candidates for addresses of a family, whatever the Service.
+func (s stations) candidates(f dualstack.Family, members map[string]member) []Station {
 	var out []Station
 	for node, heard := range s {
-		m, exists := members[node]
-		if exists && !m.excluded && m.has(f) && c.admits(node, f) {
+		if m, exists := members[node]; exists && !m.excluded && m.has(f) {
 			out = append(out, Station{Node: node, Fresh: heard.fresh, Unready: m.unready, Estranged: heard.estranged})
 		}
 	}
