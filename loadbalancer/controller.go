@@ -108,7 +108,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !cache.WaitFor(ctx, "", c.synced...) {
 		return nil
 	}
-	if _, err := c.lookAround(); err != nil {
+	if _, err := c.lookAround(ctx); err != nil {
 		return err
 	}
 	if err := c.recall(); err != nil {
@@ -156,7 +156,7 @@ func (c *Controller) recall() error {
 // sync gives a Service what it asks for, or takes back what it has.
 func (c *Controller) sync(ctx context.Context, key string) error {
 	if key == surroundings {
-		return c.surroundingsChanged()
+		return c.surroundingsChanged(ctx)
 	}
 	namespace, name, err := cache.SplitMetaNamespaceKey(key)
 	if err != nil {

@@ -2,7 +2,7 @@ package loadbalancer
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -13,6 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/klog/v2"
 )
 
 // ConfigMapName in kube-system has further pools: each entry is one, its key the name, its value as
@@ -20,41 +21,38 @@ import (
 const ConfigMapName = "load-balancer-pools"
 
 // lookAround takes up pools and nodes as they are now, and tells whether the pools have changed.
-func (c *Controller) lookAround() (changed bool, err error) {
+func (c *Controller) lookAround(ctx context.Context) (changed bool, err error) {
 	others, err := c.others()
 	if err != nil {
 		return false, err
 	}
 	pools, problems := c.config.Pools.Against(others)
+	var unread []error
 	var configMap *corev1.ConfigMap
 	if o, exists, err := c.deps.ConfigMap.GetStore().GetByKey(metav1.NamespaceSystem + "/" + ConfigMapName); err == nil && exists {
 		configMap = o.(*corev1.ConfigMap)
-		more, unread := ParsePools(configMap.Data)
+		var more Pools
+		more, unread = ParsePools(configMap.Data)
 		more, refused := more.Against(others)
-		pools = append(pools, more...)
-		problems = append(unread, refused...)
+		pools, unread = append(pools, more...), append(unread, refused...)
 	}
-	c.complain(configMap, problems)
+	c.complain(ctx, problems, configMap, unread)
 	changed = !reflect.DeepEqual(pools, c.pools)
 	c.pools = pools
 	return changed, nil
 }
 
-// complain says once on the ConfigMap what is wrong with its pools.
-func (c *Controller) complain(configMap *corev1.ConfigMap, problems []error) {
-	text := ""
-	if len(problems) > 0 {
-		text = errors.Join(problems...).Error()
-	}
-	if configMap == nil || text == "" {
-		delete(c.reported, surroundings)
-		return
-	}
+// complain says once what is wrong with pools: with the flag's in the log, with the ConfigMap's on it.
+func (c *Controller) complain(ctx context.Context, ofFlag []error, configMap *corev1.ConfigMap, ofMap []error) {
+	text := fmt.Sprint(ofFlag, ofMap)
 	if c.reported[surroundings] == text {
 		return
 	}
 	c.reported[surroundings] = text
-	for _, problem := range problems {
+	for _, problem := range ofFlag {
+		klog.FromContext(ctx).Error(problem, "Load balancer addresses not used")
+	}
+	for _, problem := range ofMap {
 		c.deps.Events.Eventf(configMap, corev1.EventTypeWarning, "InvalidLoadBalancerPool", "Not used: %v", problem)
 	}
 }
@@ -122,9 +120,9 @@ func answers(node *corev1.Node) bool {
 
 // surroundingsChanged has all load balancers looked at if pools have changed, and tells them when the
 // last node has gone, or the first one come (D7.1).
-func (c *Controller) surroundingsChanged() error {
+func (c *Controller) surroundingsChanged(ctx context.Context) error {
 	before, had := len(c.pools) > 0, c.nodes
-	changed, err := c.lookAround()
+	changed, err := c.lookAround(ctx)
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,9 @@ type street struct {
 	links map[string]*wire // by node; those that are up
 	cut   map[string]bool  // nodes on the other side of a cut
 	table map[netip.Addr]string
-	moves []string // what the client was told that was news
-	drop  bool     // announcements do not get through
+	moves []string        // what the client was told that was news
+	drop  bool            // announcements do not get through
+	deaf  map[string]bool // nodes that are cut off from the API server
 	ends  map[string]func()
 }
 
@@ -54,7 +55,7 @@ type wire struct {
 func newStreet(t *testing.T, nodes ...string) *street {
 	s := &street{
 		T: t, services: fcache.NewFakeControllerSource(), slices: fcache.NewFakeControllerSource(), nodes: fcache.NewFakeControllerSource(),
-		links: map[string]*wire{}, cut: map[string]bool{}, table: map[netip.Addr]string{}, ends: map[string]func(){},
+		links: map[string]*wire{}, cut: map[string]bool{}, deaf: map[string]bool{}, table: map[netip.Addr]string{}, ends: map[string]func(){},
 	}
 	for i, n := range nodes {
 		s.nodes.Add(node(n, fmt.Sprintf("172.30.0.%d fd00:172:30::%d", i+3, i+3)))
@@ -106,7 +107,12 @@ func (s *street) start(name string) {
 	}
 	group.Go(func() { // a healthy node
 		for n := 0; ctx.Err() == nil; n++ {
-			lease.Modify(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name, Generation: int64(n)}})
+			s.mu.Lock()
+			deaf := s.deaf[name]
+			s.mu.Unlock()
+			if !deaf {
+				lease.Modify(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name, Generation: int64(n)}})
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(10 * time.Second):
@@ -464,6 +470,41 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// A node that alone does not hear the API server gives up what it has; a server that all miss moves
+// nothing.
+func TestEstranged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, "a", "b")
+		defer s.end()
+		set := func(deaf bool, nodes ...string) {
+			s.mu.Lock()
+			for _, n := range nodes {
+				s.deaf[n] = deaf
+			}
+			s.mu.Unlock()
+		}
+		s.services.Add(balancer("web", uidOf(t, "a", "b"), vip4))
+		time.Sleep(time.Minute)
+		s.want("at first", vip4, "a")
+		set(true, "a", "b")
+		time.Sleep(10 * time.Minute)
+		s.want("without the server", vip4, "a")
+		set(false, "a", "b")
+		time.Sleep(time.Minute)
+		if len(s.moves) != 1 {
+			t.Errorf("moved because of the server: %v", s.moves)
+		}
+		set(true, "a")
+		time.Sleep(estrangement)
+		s.want("a does not hear the server", vip4, "a")
+		time.Sleep(estrangement)
+		s.want("a has not heard it for long", vip4, "b")
+		set(false, "a")
+		time.Sleep(11 * time.Second)
+		s.want("a hears it again", vip4, "a")
+	})
+}
+
 // When nodes come at about the same time none is fresh, and none is estranged by a server that all miss.
 func TestStations(t *testing.T) {
 	now := time.Now()
@@ -471,8 +512,9 @@ func TestStations(t *testing.T) {
 	hear := func(node string, up, silence time.Duration) {
 		s.hear(beat{Node: node, Up: up, Silence: silence}, now)
 	}
-	show := func() string {
+	show := func(after time.Duration) string {
 		s.compare(now)
+		s.compare(now.Add(after)) // and nothing is heard in between
 		var out []string
 		for _, n := range slices.Sorted(maps.Keys(s)) {
 			text := n
@@ -490,17 +532,20 @@ func TestStations(t *testing.T) {
 		name          string
 		aUp, aSilence time.Duration
 		bUp, bSilence time.Duration
+		after         time.Duration
 		want          string
 	}{
-		{"together", time.Second, 0, 100 * time.Millisecond, 0, "a, b"},
-		{"one later", time.Minute, 0, time.Second, 0, "a, b fresh"},
-		{"later, but long ago", time.Minute, 0, 4 * time.Second, 0, "a, b"},
-		{"one does not hear the server", time.Hour, 3 * time.Second, time.Hour, 44 * time.Second, "a, b estranged"},
-		{"nobody does", time.Hour, 70 * time.Second, time.Hour, 79 * time.Second, "a, b"},
+		{"together", time.Second, 0, 100 * time.Millisecond, 0, 0, "a, b"},
+		{"one later", time.Minute, 0, time.Second, 0, 0, "a, b fresh"},
+		{"later, but long ago", time.Minute, 0, 4 * time.Second, 0, 0, "a, b"},
+		{"one does not hear the server", time.Hour, 3 * time.Second, time.Hour, 44 * time.Second, forgiveness, "a, b estranged"},
+		{"one does not hear it yet", time.Hour, 3 * time.Second, time.Hour, 44 * time.Second, forgiveness - 1, "a, b"},
+		{"nobody does", time.Hour, 70 * time.Second, time.Hour, 79 * time.Second, forgiveness, "a, b"},
 	} {
+		clear(s)
 		hear("a", row.aUp, row.aSilence)
 		hear("b", row.bUp, row.bSilence)
-		if got := show(); got != row.want {
+		if got := show(row.after); got != row.want {
 			t.Errorf("%s: %s, want %s", row.name, got, row.want)
 		}
 	}

@@ -19,6 +19,9 @@ const (
 	// estrangement is how much longer than others a node may have heard nothing of the API server: as
 	// long as that waits for the node.
 	estrangement = 40 * time.Second
+	// forgiveness is how long it may be so before it counts: when a server comes back the nodes hear it
+	// one after the other, with their next heartbeats, which are 10 s apart.
+	forgiveness = 20 * time.Second
 )
 
 // stations are the nodes that are heard on the link, oneself included.
@@ -31,6 +34,7 @@ type station struct {
 	missed           int
 	since            time.Time // it has been there
 	contact          time.Time // with the API server
+	behind           time.Time // since when that is much longer ago than others'; zero: it is not
 	fresh, estranged bool      // compared with others
 }
 
@@ -70,7 +74,13 @@ func (s stations) compare(now time.Time) (changed bool) {
 	}
 	for _, other := range s {
 		fresh := now.Sub(other.since) < probation && other.since.Sub(first) > probation
-		estranged := last.Sub(other.contact) > estrangement
+		switch {
+		case last.Sub(other.contact) <= estrangement:
+			other.behind = time.Time{}
+		case other.behind.IsZero():
+			other.behind = now
+		}
+		estranged := !other.behind.IsZero() && now.Sub(other.behind) >= forgiveness
 		changed = changed || fresh != other.fresh || estranged != other.estranged
 		other.fresh, other.estranged = fresh, estranged
 	}
