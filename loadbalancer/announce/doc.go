@@ -11,7 +11,7 @@
 // # Guarantees
 //
 // As long as the nodes hear each other, exactly one answers for an address. When a node dies its
-// addresses are announced by another one 600 to 750 ms later. While nodes see different things, the
+// addresses are announced by another one within 750 ms of its last beat. While nodes see different things, the
 // time that a beat or an event of the API takes, two may answer or none; the one that stays announces
 // last. If the link itself is cut in two, one on each side answers for those who can reach it, and
 // one of them gives up at the first beat that gets through.
