@@ -176,12 +176,9 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		if err := prepareStack(false); err != nil {
 			return err
 		}
-		// The link is older than the defaults that prepareStack has set. A member that is built anew has
-		// other hardware addresses, which its neighbours are to know at once.
-		for name, value := range map[string]string{"ipv6/conf/%s/accept_dad": "0", "ipv6/conf/%s/ndisc_notify": "1", "ipv4/conf/%s/arp_notify": "1"} {
-			if err := setSysctl(filepath.Join("net", fmt.Sprintf(name, memberLink)), value); err != nil {
-				return err
-			}
+		// The link is older than the defaults that prepareStack has set.
+		if err := setSysctl("net/ipv6/conf/"+memberLink+"/accept_dad", "0"); err != nil {
+			return err
 		}
 		if err := setUp(memberLink, addresses); err != nil {
 			return err
