@@ -21,6 +21,7 @@ import (
 	"github.com/duetk8s/duet/loadbalancer/announce"
 	"github.com/duetk8s/duet/node"
 	"github.com/duetk8s/duet/proxy"
+	"github.com/duetk8s/duet/proxy/health"
 )
 
 // NodeConfig says what a node is to be. It comes from flags that have been checked.
@@ -88,9 +89,14 @@ func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
 	core := s.Informers.Core().V1()
 	services, nodes := core.Services().Informer(), core.Nodes().Informer()
 	slices := s.Informers.Discovery().V1().EndpointSlices().Informer()
+	gauge := health.NewGauge()
 	kernel, err := proxy.New(proxy.Deps{
 		Services: services, EndpointSlices: slices, Nodes: nodes, ServiceCIDRs: s.Informers.Networking().V1().ServiceCIDRs().Informer(),
-	}, proxy.Config{Node: cfg.Name})
+	}, proxy.Config{Node: cfg.Name, Observer: gauge})
+	if err != nil {
+		return nil, err
+	}
+	answers, err := health.New(health.Deps{Services: services, EndpointSlices: slices, Nodes: nodes, Events: s.Events}, health.Config{Node: cfg.Name}, gauge)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +110,7 @@ func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []node.Component{kernel, announcer}, nil
+	return []node.Component{kernel, answers, announcer}, nil
 }
 
 // ownLease watches the node's own Lease; a node may see no other.
