@@ -90,10 +90,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 
 	elected := []func(*apiserver.Server, ServerConfig) (runner, error){
 		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
-		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring,
-	}
-	if len(cfg.LoadBalancerPool) > 0 { // else load balancers are somebody else's, as without a cloud provider
-		elected = append(elected, c.loadBalancer)
+		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
 	}
 	for _, make := range elected {
 		r, err := make(api, cfg)
