@@ -61,11 +61,6 @@ func New(cfg Config) (*Agent, error) {
 	return &Agent{cfg: cfg.withDefaults(), join: join}, nil
 }
 
-// ParseNodeIPs reads the value of flag --node-ip (D2.1, D2.3).
-func ParseNodeIPs(ctx context.Context, text string) ([]netip.Addr, error) {
-	return nodestatus.ParseNodeIP(ctx, text)
-}
-
 // Run joins the cluster and works until ctx ends; Pods live on. It returns when all of it has
 // stopped.
 func (a *Agent) Run(ctx context.Context) error {

@@ -1,0 +1,230 @@
+package nodes
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Where a machine has its parts unless told otherwise.
+const (
+	serverKubeconfig = "/var/lib/duet/server/kubeconfig"
+	nodePKI          = "var/lib/duet/node/pki"
+)
+
+// TestJoin is the way of somebody with two machines: a server on one, a node on the other, each with
+// nothing but what a distribution has.
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	command := s.invite(t)
+	s.edge.start(t, "node", append(slices.Clone(command), "--cgroup-parent", s.edge.cgroup())...)
+	s.becomes(t, "Hostname edge, InternalIP 192.0.2.7, InternalIP 2001:db8::7; Ready True; 10.244.0.0/24 fd00:10:244::/64")
+	s.becomesThat(t, "both certificates", func() string {
+		out := s.kubectl(t, "get", "csr", "--no-headers")
+		if strings.Count(out, "Approved,Issued") != 2 || !strings.Contains(out, "kubernetes.io/kubelet-serving") || !strings.Contains(out, "kubernetes.io/kube-apiserver-client-kubelet") {
+			return out
+		}
+		return ""
+	})
+	s.kubectl(t, "run", "walker", "--image=busybox:1.28", "--image-pull-policy=Never", "--", "sh", "-c", "echo here; exec sleep 100000")
+	s.kubectl(t, "wait", "--for=condition=Ready", "pod/walker", "--timeout=60s")
+	s.serves(t, "192.0.2.7", "2001:db8::7")
+	before := s.container(t)
+
+	t.Log("restart: the machine needs no token any more, nor is its Pod touched")
+	if err := s.edge.stop(t, "node"); err != nil {
+		t.Errorf("the agent was told to stop and says %v", err)
+	}
+	s.kubectl(t, "delete", "secret", "--namespace=kube-system", "--field-selector=type=bootstrap.kubernetes.io/token")
+	s.edge.start(t, "node", "duet", "node", "--server", command[3], "--cgroup-parent", s.edge.cgroup())
+	s.serves(t, "192.0.2.7", "2001:db8::7")
+	if now := s.container(t); now != before {
+		t.Errorf("container %s was %s before the restart", now, before)
+	}
+
+	t.Log("another IPv4 address")
+	s.edge.address(t, "add", "192.0.2.8/24")
+	s.edge.address(t, "del", "192.0.2.7/24")
+	s.becomes(t, "Hostname edge, InternalIP 192.0.2.8, InternalIP 2001:db8::7; Ready True; 10.244.0.0/24 fd00:10:244::/64")
+	s.serves(t, "192.0.2.8", "2001:db8::7")
+
+	t.Log("an IPv6 address as from a router, with temporary ones beside it")
+	s.edge.must(t, "sh", "-c", "echo 2 >/proc/sys/net/ipv6/conf/eth0/use_tempaddr")
+	s.edge.address(t, "add", "2001:db8::100/64", "mngtmpaddr", "valid_lft", "40000", "preferred_lft", "30000")
+	s.becomesThat(t, "a temporary address", func() string {
+		if out := s.edge.must(t, "ip", "-6", "address", "show", "dev", "eth0", "temporary"); !strings.Contains(out, "2001:db8:") {
+			return "none: " + out
+		}
+		return ""
+	})
+	s.edge.address(t, "del", "2001:db8::7/64")
+	s.becomes(t, "Hostname edge, InternalIP 192.0.2.8, InternalIP 2001:db8::100; Ready True; 10.244.0.0/24 fd00:10:244::/64")
+	s.serves(t, "192.0.2.8", "2001:db8::100")
+
+	t.Log("--node-ip says which, and which first")
+	if err := s.edge.stop(t, "node"); err != nil {
+		t.Error(err)
+	}
+	out, err := s.edge.run("duet", "node", "--server", command[3], "--node-ip", "192.0.2.99")
+	if want := `node IP: "192.0.2.99" not found in the host's network interfaces`; err == nil || !strings.Contains(out, want) {
+		t.Errorf("--node-ip 192.0.2.99: %v, %s, want %s", err, out, want)
+	}
+	s.edge.start(t, "node", "duet", "node", "--server", command[3], "--node-ip", "2001:db8::100,192.0.2.8", "--cgroup-parent", s.edge.cgroup())
+	s.becomes(t, "Hostname edge, InternalIP 2001:db8::100, InternalIP 192.0.2.8; Ready True; 10.244.0.0/24 fd00:10:244::/64")
+	s.serves(t, "192.0.2.8", "2001:db8::100")
+	if now := s.container(t); now != before {
+		t.Errorf("container %s was %s at the beginning", now, before)
+	}
+}
+
+// TestJoinRefused: a machine that may not join says why, in one line, and gives up.
+func TestJoinRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	command := s.invite(t)
+	with := func(flag, value string) []string {
+		c := slices.Clone(command)
+		c[slices.Index(c, flag)+1] = value
+		return c
+	}
+	token := command[slices.Index(command, "--token")+1]
+	id, _, _ := strings.Cut(token, ".")
+	for _, tt := range []struct {
+		name    string
+		command []string
+		code    int
+		want    string
+	}{
+		{"garbage", with("--token", "let me in"), 2, `--token "…": not a bootstrap token; want 6 characters, a dot and 16 characters`},
+		{"a wrong secret", with("--token", id+".0123456789abcdef"), 1, `does not accept the bootstrap token "` + id + `"`},
+		{"another cluster's", with("--token", "abcdef.0123456789abcdef"), 1, "make one with `duet token create`"},
+		{"another cluster's CA", with("--ca-hash", "sha256:"+strings.Repeat("0", 64)), 1, "the server does not belong to the cluster with the CA sha256:000"},
+		{"not a hash", with("--ca-hash", "sha256:0"), 2, `--ca-hash "sha256:0": not the hash of a CA`},
+		{"no token", []string{"duet", "node", "--server", command[3], "--ca-hash", command[7]}, 1, "and no bootstrap token to ask for one; make one on the server with `duet token create`"},
+		{"no CA", []string{"duet", "node", "--server", command[3], "--token", token}, 1, "say what it is recognised by with --ca-hash"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.edge.refuses(t, tt.code, tt.want, append(tt.command, "--root-dir", "/var/lib/duet/"+strings.ReplaceAll(tt.name, " ", "-")))
+		})
+	}
+	t.Run("expired", func(t *testing.T) {
+		short := strings.Fields(s.head.must(t, "duet", "token", "create", "--ttl", "1s"))
+		id, _, _ := strings.Cut(short[slices.Index(short, "--token")+1], ".")
+		eventually(t, "the end of the token", func() string { // it is a second until then
+			if out := s.kubectl(t, "get", "secret", "--namespace=kube-system", "bootstrap-token-"+id, "--ignore-not-found", "-o=name"); out != "" {
+				return out
+			}
+			return ""
+		})
+		s.edge.refuses(t, 1, `does not accept the bootstrap token "`+id+`" (expired`, short)
+	})
+	if out := s.kubectl(t, "get", "nodes,csr", "-o=name"); out != "" {
+		t.Errorf("in the API there is\n%s", out)
+	}
+}
+
+// refuses runs a command that must end with an exit code and one line.
+func (m *machine) refuses(t *testing.T, code int, want string, command []string) {
+	t.Helper()
+	out, err := m.run(command...)
+	exit := new(exec.ExitError)
+	if !errors.As(err, &exit) || exit.ExitCode() != code {
+		t.Errorf("%v, want exit code %d", err, code)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "duet: ") || !strings.Contains(last, want) {
+		t.Errorf("said\n%s\nwant %s", out, want)
+	}
+}
+
+// site is two machines with a cable between them, and a server on the first.
+type site struct{ head, edge *machine }
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{newMachine(t, "head"), newMachine(t, "edge")}
+	plug(t, s.head, s.edge, []string{"192.0.2.1/24", "2001:db8::1/64"}, []string{"192.0.2.7/24", "2001:db8::7/64"})
+	s.head.start(t, "server", "duet", "server")
+	s.edge.containerd(t)
+	s.edge.load(t, "../../build/images/busybox-1.28.tar")
+	eventually(t, "the server", func() string {
+		out, err := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "get", "--raw", "/readyz")
+		if err != nil {
+			return out
+		}
+		return ""
+	})
+	return s
+}
+
+// invite returns the command to be typed on the machine that joins.
+func (s *site) invite(t *testing.T) []string {
+	t.Helper()
+	command := strings.Fields(s.head.must(t, "duet", "token", "create"))
+	if len(command) != 10 || strings.Join(command[:4], " ") != "duet node --server https://192.0.2.1:6443" {
+		t.Fatalf("`duet token create` prints %q", command)
+	}
+	return command
+}
+
+func (s *site) kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	return s.head.must(t, append([]string{"duet", "kubectl", "--kubeconfig", serverKubeconfig}, args...)...)
+}
+
+func (s *site) becomesThat(t *testing.T, what string, problem func() string) {
+	t.Helper()
+	eventually(t, what, problem)
+}
+
+// becomes waits until the Node says that.
+func (s *site) becomes(t *testing.T, want string) {
+	t.Helper()
+	const form = `{range .items[0].status.addresses[*]}, {.type} {.address}{end}; {range .items[0].status.conditions[?(@.type=="Ready")]}{.type} {.status}{end};{range .items[0].spec.podCIDRs[*]} {@}{end}`
+	eventually(t, want, func() string {
+		out, _ := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "get", "nodes", "-o=jsonpath="+form)
+		if got := strings.TrimPrefix(out, ", "); got != want {
+			return got
+		}
+		return ""
+	})
+}
+
+// serves checks that the node's own API is for these addresses, and that the server gets through to
+// it: exec and logs go that way.
+func (s *site) serves(t *testing.T, addrs ...string) {
+	t.Helper()
+	eventually(t, "a serving certificate", func() string {
+		file := filepath.Join(s.edge.dir, nodePKI, "kubelet-server-current.pem")
+		pair, err := tls.LoadX509KeyPair(file, file)
+		if err != nil {
+			return err.Error()
+		}
+		if got := fmt.Sprint(pair.Leaf.IPAddresses, pair.Leaf.DNSNames); got != fmt.Sprint(addrs, []string{"edge"}) {
+			return got
+		}
+		return ""
+	})
+	eventually(t, "exec", func() string {
+		out, err := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "exec", "walker", "--", "hostname")
+		if err != nil || out != "walker\n" {
+			return fmt.Sprint(err, out)
+		}
+		return ""
+	})
+	if out := s.kubectl(t, "logs", "walker"); out != "here\n" {
+		t.Errorf("log: %q", out)
+	}
+}
+
+// container of the Pod, and how often it was restarted.
+func (s *site) container(t *testing.T) string {
+	t.Helper()
+	return s.kubectl(t, "get", "pod", "walker", "-o=jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}")
+}
