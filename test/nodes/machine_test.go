@@ -29,6 +29,7 @@ cp -a /etc "$2/etc"
 for d in etc var/lib root; do mkdir -p "$2/$d"; mount --bind "$2/$d" "/$d"; done
 mount -t tmpfs tmpfs /run
 ip link set lo up
+echo 1 >/proc/sys/net/ipv4/conf/all/promote_secondaries # as systemd does
 echo up
 while :; do sleep 1000 & wait $!; done`
 
