@@ -23,9 +23,12 @@ func TestJoin(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	command := s.invite(t)
+	if command[3] != "https://192.0.2.1:6443" {
+		t.Errorf("to be joined at %s", command[3])
+	}
 	s.edge.start(t, "node", append(slices.Clone(command), "--cgroup-parent", s.edge.cgroup())...)
 	s.becomes(t, "Hostname edge, InternalIP 192.0.2.7, InternalIP 2001:db8::7; Ready True; 10.244.0.0/24 fd00:10:244::/64")
-	s.becomesThat(t, "both certificates", func() string {
+	eventually(t, "both certificates", func() string {
 		out := s.kubectl(t, "get", "csr", "--no-headers")
 		if strings.Count(out, "Approved,Issued") != 2 || !strings.Contains(out, "kubernetes.io/kubelet-serving") || !strings.Contains(out, "kubernetes.io/kube-apiserver-client-kubelet") {
 			return out
@@ -57,7 +60,7 @@ func TestJoin(t *testing.T) {
 	t.Log("an IPv6 address as from a router, with temporary ones beside it")
 	s.edge.must(t, "sh", "-c", "echo 2 >/proc/sys/net/ipv6/conf/eth0/use_tempaddr")
 	s.edge.address(t, "add", "2001:db8::100/64", "mngtmpaddr", "valid_lft", "40000", "preferred_lft", "30000")
-	s.becomesThat(t, "a temporary address", func() string {
+	eventually(t, "a temporary address", func() string {
 		if out := s.edge.must(t, "ip", "-6", "address", "show", "dev", "eth0", "temporary"); !strings.Contains(out, "2001:db8:") {
 			return "none: " + out
 		}
@@ -80,6 +83,37 @@ func TestJoin(t *testing.T) {
 	s.serves(t, "192.0.2.8", "2001:db8::100")
 	if now := s.container(t); now != before {
 		t.Errorf("container %s was %s at the beginning", now, before)
+	}
+}
+
+// TestJoinFamilies: the cluster's ranges decide which family comes first, of the server's address and
+// of the node's.
+func TestJoinFamilies(t *testing.T) {
+	t.Parallel()
+	const v4, v6 = "192.0.2.1/24 192.0.2.7/24", "2001:db8::1/64 2001:db8::7/64"
+	for _, tt := range []struct{ name, addresses, services, pods, server, node string }{
+		{"v4", v4, "10.96.0.0/16", "10.244.0.0/16", "https://192.0.2.1:6443", "InternalIP 192.0.2.7; Ready True; 10.244.0.0/24"},
+		{"v6", v6, "fd00:10:96::/112", "fd00:10:244::/56", "https://[2001:db8::1]:6443", "InternalIP 2001:db8::7; Ready True; fd00:10:244::/64"},
+		{
+			"v6 and v4", v4 + " " + v6, "fd00:10:96::/112,10.96.0.0/16", "fd00:10:244::/56,10.244.0.0/16", "https://[2001:db8::1]:6443",
+			"InternalIP 2001:db8::7, InternalIP 192.0.2.7; Ready True; fd00:10:244::/64 10.244.0.0/24",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &site{newMachine(t, "head"), newMachine(t, "edge")}
+			var ends [2][]string
+			for i, a := range strings.Fields(tt.addresses) {
+				ends[i%2] = append(ends[i%2], a)
+			}
+			plug(t, s.head, s.edge, ends[0], ends[1])
+			s.start(t, "--service-cidr", tt.services, "--pod-cidr", tt.pods)
+			command := s.invite(t)
+			if command[3] != tt.server {
+				t.Errorf("to be joined at %s, want %s", command[3], tt.server)
+			}
+			s.edge.start(t, "node", append(command, "--cgroup-parent", s.edge.cgroup())...)
+			s.becomes(t, "Hostname edge, "+tt.node)
+		})
 	}
 }
 
@@ -114,15 +148,8 @@ func TestJoinRefused(t *testing.T) {
 		})
 	}
 	t.Run("expired", func(t *testing.T) {
-		short := strings.Fields(s.head.must(t, "duet", "token", "create", "--ttl", "1s"))
-		id, _, _ := strings.Cut(short[slices.Index(short, "--token")+1], ".")
-		eventually(t, "the end of the token", func() string { // it is a second until then
-			if out := s.kubectl(t, "get", "secret", "--namespace=kube-system", "bootstrap-token-"+id, "--ignore-not-found", "-o=name"); out != "" {
-				return out
-			}
-			return ""
-		})
-		s.edge.refuses(t, 1, `does not accept the bootstrap token "`+id+`" (expired`, short)
+		s.kubectl(t, "patch", "secret", "--namespace=kube-system", "bootstrap-token-"+id, `--patch={"stringData": {"expiration": "2026-01-01T00:00:00Z"}}`)
+		s.edge.refuses(t, 1, `does not accept the bootstrap token "`+id+`" (expired`, append(slices.Clone(command), "--root-dir", "/var/lib/duet/expired"))
 	})
 	if out := s.kubectl(t, "get", "nodes,csr", "-o=name"); out != "" {
 		t.Errorf("in the API there is\n%s", out)
@@ -146,11 +173,18 @@ func (m *machine) refuses(t *testing.T, code int, want string, command []string)
 // site is two machines with a cable between them, and a server on the first.
 type site struct{ head, edge *machine }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, flags ...string) *site {
 	t.Helper()
 	s := &site{newMachine(t, "head"), newMachine(t, "edge")}
 	plug(t, s.head, s.edge, []string{"192.0.2.1/24", "2001:db8::1/64"}, []string{"192.0.2.7/24", "2001:db8::7/64"})
-	s.head.start(t, "server", "duet", "server")
+	s.start(t, flags...)
+	return s
+}
+
+// start starts the server and the other machine's containerd.
+func (s *site) start(t *testing.T, flags ...string) {
+	t.Helper()
+	s.head.start(t, "server", append([]string{"duet", "server"}, flags...)...)
 	s.edge.containerd(t)
 	s.edge.load(t, "../../build/images/busybox-1.28.tar")
 	eventually(t, "the server", func() string {
@@ -160,14 +194,13 @@ func newSite(t *testing.T) *site {
 		}
 		return ""
 	})
-	return s
 }
 
 // invite returns the command to be typed on the machine that joins.
 func (s *site) invite(t *testing.T) []string {
 	t.Helper()
 	command := strings.Fields(s.head.must(t, "duet", "token", "create"))
-	if len(command) != 10 || strings.Join(command[:4], " ") != "duet node --server https://192.0.2.1:6443" {
+	if len(command) != 10 || strings.Join(command[:3], " ") != "duet node --server" {
 		t.Fatalf("`duet token create` prints %q", command)
 	}
 	return command
@@ -176,11 +209,6 @@ func (s *site) invite(t *testing.T) []string {
 func (s *site) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	return s.head.must(t, append([]string{"duet", "kubectl", "--kubeconfig", serverKubeconfig}, args...)...)
-}
-
-func (s *site) becomesThat(t *testing.T, what string, problem func() string) {
-	t.Helper()
-	eventually(t, what, problem)
 }
 
 // becomes waits until the Node says that.
