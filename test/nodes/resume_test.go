@@ -1,13 +1,16 @@
 package nodes
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -18,6 +21,7 @@ func TestUpResumes(t *testing.T) {
 	l := newLab(t, "--nodes", "2")
 	l.create(t, busybox("zero", forever, on("worker0")), busybox("one", forever, on("worker1")))
 	pods := l.ready(t, "zero", "one")
+	ranges := l.podRanges(t)
 
 	for _, step := range []struct {
 		name    string
@@ -27,11 +31,8 @@ func TestUpResumes(t *testing.T) {
 	}{
 		{"server", func() { l.kill(t, server, "") }, nil, false},
 		{"box", func() { l.kill(t, box, "worker1") }, []string{"one"}, true},
-		{"everything", func() {
-			l.kill(t, server, "")
-			l.kill(t, box, "worker0")
-			l.kill(t, box, "worker1")
-		}, []string{"zero", "one"}, true},
+		{"everything", func() { l.killAll(t) }, []string{"zero", "one"}, true},
+		{"the machine", func() { l.crash(t) }, []string{"zero", "one"}, true},
 	} {
 		step.kill()
 		l.up(t)
@@ -45,13 +46,15 @@ func TestUpResumes(t *testing.T) {
 		if got, want := identities(l.ready(t, "zero", "one")), identities(pods); got != want {
 			t.Fatalf("after %s died: now\n%s\nbefore\n%s", step.name, got, want)
 		}
-		name := "after-" + step.name
+		name := "after-" + strings.ReplaceAll(step.name, " ", "-")
 		l.create(t, busybox(name, forever, on("worker1")))
 		l.ready(t, name)
 		if out := l.must(t, "kubectl", "exec", "one", "--", "hostname"); out != "one\n" {
 			t.Fatalf("after %s died: exec says %q", step.name, out)
 		}
-		l.podRanges(t)
+		if now := l.podRanges(t); now != ranges {
+			t.Fatalf("after %s died: the nodes have\n%s\nand had\n%s", step.name, now, ranges)
+		}
 	}
 	if out := l.must(t, "up", "--name", l.name, "--data-dir", l.dir, "--kubeconfig", l.kubeconfig); out != "" {
 		t.Errorf("up of what is up says %q", out)
@@ -82,15 +85,66 @@ func (l *lab) reborn(t *testing.T, before *corev1.Pod) (now *corev1.Pod) {
 	return now
 }
 
-// podRanges checks that every node has a part of both ranges, and none is given twice.
-func (l *lab) podRanges(t *testing.T) {
+// killAll ends every process of the lab at once.
+func (l *lab) killAll(t *testing.T) {
+	t.Helper()
+	l.kill(t, server, "")
+	l.kill(t, box, "worker0")
+	l.kill(t, box, "worker1")
+}
+
+// crash leaves what a reboot leaves of the lab: its files. Processes, network namespaces with all
+// that is in them, mounts and cgroups are gone.
+func (l *lab) crash(t *testing.T) {
+	t.Helper()
+	l.killAll(t)
+	names, _ := filepath.Glob("/run/netns/duet-" + l.name + "-*")
+	if len(names) != 4 {
+		t.Fatalf("namespaces before the crash: %q", names)
+	}
+	for _, name := range names {
+		if err := errors.Join(unix.Unmount(name, unix.MNT_DETACH), os.Remove(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var groups []string
+	tops, _ := filepath.Glob("/sys/fs/cgroup/*/duet/" + l.name)
+	for _, top := range tops {
+		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				groups = append(groups, path)
+			}
+			return nil
+		})
+	}
+	if len(groups) == 0 {
+		t.Fatal("there were no cgroups")
+	}
+	for _, group := range slices.Backward(groups) { // the deepest first
+		eventually(t, "the end of "+group, func() string {
+			if err := os.Remove(group); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	if left := l.left(); strings.TrimPrefix(left, l.dir+"\n") != "context in "+l.kubeconfig && left != l.dir {
+		t.Fatalf("the crash has left\n%s", left)
+	}
+}
+
+// podRanges checks that every node has a part of both ranges, and none is given twice; it returns
+// who has which.
+func (l *lab) podRanges(t *testing.T) string {
 	t.Helper()
 	nodes, err := l.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	var all []string
 	owner := map[string]string{}
 	for _, node := range nodes.Items {
+		all = append(all, fmt.Sprint(node.Name, node.Spec.PodCIDRs))
 		if len(node.Spec.PodCIDRs) != 2 {
 			t.Fatalf("%s has %v", node.Name, node.Spec.PodCIDRs)
 		}
@@ -101,6 +155,7 @@ func (l *lab) podRanges(t *testing.T) {
 			owner[r] = node.Name
 		}
 	}
+	return strings.Join(all, "\n")
 }
 
 // left is what there is of a cluster, one line each; nothing after down.
