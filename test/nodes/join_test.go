@@ -35,8 +35,7 @@ func TestJoin(t *testing.T) {
 		}
 		return ""
 	})
-	s.kubectl(t, "run", "walker", "--image=busybox:1.28", "--image-pull-policy=Never", "--", "sh", "-c", "echo here; exec sleep 100000")
-	s.kubectl(t, "wait", "--for=condition=Ready", "pod/walker", "--timeout=60s")
+	s.walk(t)
 	s.serves(t, "192.0.2.7", "2001:db8::7")
 	before := s.container(t)
 
@@ -84,6 +83,47 @@ func TestJoin(t *testing.T) {
 	if now := s.container(t); now != before {
 		t.Errorf("container %s was %s at the beginning", now, before)
 	}
+}
+
+// TestMachineRestarts: what a machine without power leaves is its disk. Its Pods run again, in other
+// containers, and none of the addresses that they had is lost.
+func TestMachineRestarts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	command := append(s.invite(t), "--cgroup-parent", s.edge.cgroup())
+	s.edge.start(t, "node", command...)
+	s.walk(t)
+	before := s.container(t)
+	held := func() int {
+		return len(strings.Fields(s.edge.must(t, "sh", "-c", `find /var/lib/duet/node/cni /var/lib/cni -name "*.*.*.*" -o -name "*::*" -o -name "*:*:*"`)))
+	}
+	had := held()
+	if had != 2 {
+		t.Errorf("one Pod holds %d addresses", had)
+	}
+	s.edge.off(t)
+	s.edge.on(t)
+	plug(t, s.head, s.edge, []string{"192.0.2.1/24", "2001:db8::1/64"}, []string{"192.0.2.7/24", "2001:db8::7/64"})
+	s.edge.containerd(t)
+	s.edge.start(t, "node", command...)
+	eventually(t, "the Pod in another container", func() string {
+		if now := s.container(t); now == before || strings.HasPrefix(now, " ") {
+			return now
+		}
+		return ""
+	})
+	s.becomes(t, "Hostname edge, InternalIP 192.0.2.7, InternalIP 2001:db8::7; Ready True; 10.244.0.0/24 fd00:10:244::/64")
+	s.serves(t, "192.0.2.7", "2001:db8::7")
+	if now := held(); now != had {
+		t.Errorf("%d addresses are held, %d were: %s", now, had, s.edge.must(t, "find", "/var/lib/duet/node/cni", "/var/lib/cni", "-type", "f"))
+	}
+}
+
+// walk runs a Pod.
+func (s *site) walk(t *testing.T) {
+	t.Helper()
+	s.kubectl(t, "run", "walker", "--image=busybox:1.28", "--image-pull-policy=Never", "--", "sh", "-c", "echo here; exec sleep 100000")
+	s.kubectl(t, "wait", "--for=condition=Ready", "pod/walker", "--timeout=60s")
 }
 
 // TestJoinFamilies: the cluster's ranges decide which family comes first, of the server's address and

@@ -25,7 +25,7 @@ type machine struct {
 // The first process takes in orphans: bash waits for all children.
 const machineInit = `set -e
 hostname "$1"
-cp -a /etc "$2/etc"
+test -e "$2/etc" || cp -a /etc "$2/etc"
 for d in etc var/lib root; do mkdir -p "$2/$d"; mount --bind "$2/$d" "/$d"; done
 mount -t tmpfs tmpfs /run
 ip link set lo up
@@ -40,21 +40,32 @@ func newMachine(t *testing.T, name string) *machine {
 		t.Skip("machines need root")
 	}
 	m := &machine{name: name, dir: t.TempDir(), running: map[string]*exec.Cmd{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			m.complaints(t)
+		}
+		m.off(t)
+	})
+	m.on(t)
+	return m
+}
+
+// on starts it, with the disk that it has.
+func (m *machine) on(t *testing.T) {
+	t.Helper()
 	m.init = exec.Command("unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"bash", "-c", machineInit, "bash", name, m.dir)
+		"bash", "-c", machineInit, "bash", m.name, m.dir)
 	m.init.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := m.init.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.init.Stderr = nil
 	if err := m.init.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.off(t) })
 	up := make([]byte, 3)
 	if _, err := out.Read(up); err != nil {
-		t.Fatalf("machine %s did not come up: %v", name, err)
+		t.Fatalf("machine %s did not come up: %v", m.name, err)
 	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.init.Process.Pid))
 	if err != nil {
@@ -63,19 +74,20 @@ func newMachine(t *testing.T, name string) *machine {
 	if m.pid, err = strconv.Atoi(strings.TrimSpace(string(children))); err != nil {
 		t.Fatal(err)
 	}
-	return m
 }
 
 // off is what pulling the plug does.
 func (m *machine) off(t *testing.T) {
-	if t.Failed() {
-		m.complaints(t)
+	t.Helper()
+	if m.pid == 0 {
+		return
 	}
 	_ = syscall.Kill(m.pid, syscall.SIGKILL)
 	_ = m.init.Wait()
 	for _, c := range m.running {
 		_ = c.Wait()
 	}
+	m.pid, m.running = 0, map[string]*exec.Cmd{}
 	for _, cgroup := range m.cgroups() {
 		eventually(t, "the end of "+cgroup, func() string {
 			if err := os.Remove(cgroup); err != nil && !os.IsNotExist(err) {
