@@ -37,6 +37,8 @@ func TestJoin(t *testing.T) {
 	})
 	s.walk(t)
 	s.serves(t, "192.0.2.7", "2001:db8::7")
+	s.kubectl(t, "exec", "walker", "--", "sh", "-c", `d=/var/run/secrets/kubernetes.io/serviceaccount
+		wget -nv -O - --ca-certificate=$d/ca.crt --header "Authorization: Bearer $(cat $d/token)" https://kubernetes.default.svc/version`)
 	before := s.container(t)
 
 	t.Log("restart: the machine needs no token any more, nor is its Pod touched")
