@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // Where a machine has its parts unless told otherwise.
@@ -28,7 +30,7 @@ func TestJoin(t *testing.T) {
 	}
 	s.edge.start(t, "node", append(slices.Clone(command), "--cgroup-parent", s.edge.cgroup())...)
 	s.becomes(t, "Hostname edge, InternalIP 192.0.2.7, InternalIP 2001:db8::7; Ready True; 10.244.0.0/24 fd00:10:244::/64")
-	eventually(t, "both certificates", func() string {
+	cluster.Eventually(t, "both certificates", func() string {
 		out := s.kubectl(t, "get", "csr", "--no-headers")
 		if strings.Count(out, "Approved,Issued") != 2 || !strings.Contains(out, "kubernetes.io/kubelet-serving") || !strings.Contains(out, "kubernetes.io/kube-apiserver-client-kubelet") {
 			return out
@@ -61,7 +63,7 @@ func TestJoin(t *testing.T) {
 	t.Log("an IPv6 address as from a router, with temporary ones beside it")
 	s.edge.must(t, "sh", "-c", "echo 2 >/proc/sys/net/ipv6/conf/eth0/use_tempaddr")
 	s.edge.address(t, "add", "2001:db8::100/64", "mngtmpaddr", "valid_lft", "40000", "preferred_lft", "30000")
-	eventually(t, "a temporary address", func() string {
+	cluster.Eventually(t, "a temporary address", func() string {
 		if out := s.edge.must(t, "ip", "-6", "address", "show", "dev", "eth0", "temporary"); !strings.Contains(out, "2001:db8:") {
 			return "none: " + out
 		}
@@ -108,7 +110,7 @@ func TestMachineRestarts(t *testing.T) {
 	plug(t, s.head, s.edge, []string{"192.0.2.1/24", "2001:db8::1/64"}, []string{"192.0.2.7/24", "2001:db8::7/64"})
 	s.edge.containerd(t)
 	s.edge.start(t, "node", command...)
-	eventually(t, "the Pod in another container", func() string {
+	cluster.Eventually(t, "the Pod in another container", func() string {
 		if now := s.container(t); now == before || strings.HasPrefix(now, " ") {
 			return now
 		}
@@ -229,7 +231,7 @@ func (s *site) start(t *testing.T, flags ...string) {
 	s.head.start(t, "server", append([]string{"duet", "server"}, flags...)...)
 	s.edge.containerd(t)
 	s.edge.load(t, "../../build/images/busybox-1.28.tar")
-	eventually(t, "the server", func() string {
+	cluster.Eventually(t, "the server", func() string {
 		out, err := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "get", "--raw", "/readyz")
 		if err != nil {
 			return out
@@ -257,7 +259,7 @@ func (s *site) kubectl(t *testing.T, args ...string) string {
 func (s *site) becomes(t *testing.T, want string) {
 	t.Helper()
 	const form = `{range .items[0].status.addresses[*]}, {.type} {.address}{end}; {range .items[0].status.conditions[?(@.type=="Ready")]}{.type} {.status}{end};{range .items[0].spec.podCIDRs[*]} {@}{end}`
-	eventually(t, want, func() string {
+	cluster.Eventually(t, want, func() string {
 		out, _ := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "get", "nodes", "-o=jsonpath="+form)
 		if got := strings.TrimPrefix(out, ", "); got != want {
 			return got
@@ -270,7 +272,7 @@ func (s *site) becomes(t *testing.T, want string) {
 // it: exec and logs go that way.
 func (s *site) serves(t *testing.T, addrs ...string) {
 	t.Helper()
-	eventually(t, "a serving certificate", func() string {
+	cluster.Eventually(t, "a serving certificate", func() string {
 		file := filepath.Join(s.edge.dir, nodePKI, "kubelet-server-current.pem")
 		pair, err := tls.LoadX509KeyPair(file, file)
 		if err != nil {
@@ -281,7 +283,7 @@ func (s *site) serves(t *testing.T, addrs ...string) {
 		}
 		return ""
 	})
-	eventually(t, "exec", func() string {
+	cluster.Eventually(t, "exec", func() string {
 		out, err := s.head.run("duet", "kubectl", "--kubeconfig", serverKubeconfig, "exec", "walker", "--", "hostname")
 		if err != nil || out != "walker\n" {
 			return fmt.Sprint(err, out)

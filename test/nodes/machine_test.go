@@ -3,6 +3,7 @@ package nodes
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // machine is what a real one is to the program: a host name, processes, a network, /etc, /run and
@@ -46,6 +49,9 @@ func newMachine(t *testing.T, name string) *machine {
 		}
 		m.off(t)
 	})
+	if err := errors.Join(os.Mkdir(m.dir+"/bin", 0o755), os.Symlink(cluster.Program(), m.dir+"/bin/duet")); err != nil {
+		t.Fatal(err)
+	}
 	m.on(t)
 	return m
 }
@@ -89,7 +95,7 @@ func (m *machine) off(t *testing.T) {
 	}
 	m.pid, m.running = 0, map[string]*exec.Cmd{}
 	for _, cgroup := range m.cgroups() {
-		eventually(t, "the end of "+cgroup, func() string {
+		cluster.Eventually(t, "the end of "+cgroup, func() string {
 			if err := os.Remove(cgroup); err != nil && !os.IsNotExist(err) {
 				return err.Error()
 			}
@@ -121,13 +127,13 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "nsenter", append([]string{
 		"--target", strconv.Itoa(m.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/", "--",
 	}, args...)...)
-	c.Env = []string{"PATH=" + filepath.Dir(program()) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
+	c.Env = []string{"PATH=" + m.dir + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
 	return c
 }
 
 // run runs a command on the machine and returns what it said.
 func (m *machine) run(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Patience)
 	defer cancel()
 	out, err := m.command(ctx, args...).CombinedOutput()
 	return string(out), err
@@ -216,7 +222,7 @@ func (m *machine) containerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.start(t, "containerd", "containerd")
-	eventually(t, "containerd on "+m.name, func() string {
+	cluster.Eventually(t, "containerd on "+m.name, func() string {
 		if out, err := m.run("ctr", "version"); err != nil {
 			return out
 		}
