@@ -194,6 +194,9 @@ func TestJoinRefused(t *testing.T) {
 	t.Run("expired", func(t *testing.T) {
 		s.kubectl(t, "patch", "secret", "--namespace=kube-system", "bootstrap-token-"+id, `--patch={"stringData": {"expiration": "2026-01-01T00:00:00Z"}}`)
 		s.edge.refuses(t, 1, `does not accept the bootstrap token "`+id+`" (expired`, append(slices.Clone(command), "--root-dir", "/var/lib/duet/expired"))
+		cluster.Eventually(t, "the end of the token", func() string {
+			return s.kubectl(t, "get", "secret", "--namespace=kube-system", "bootstrap-token-"+id, "--ignore-not-found", "-o=name")
+		})
 	})
 	if out := s.kubectl(t, "get", "nodes,csr", "-o=name"); out != "" {
 		t.Errorf("in the API there is\n%s", out)
