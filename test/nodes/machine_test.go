@@ -187,6 +187,7 @@ func (m *machine) complaints(t *testing.T) {
 // plug joins two machines by a cable; each has eth0, up, with its addresses.
 func plug(t *testing.T, one, other *machine, oneAddrs, otherAddrs []string) {
 	t.Helper()
+	_, _ = one.run("ip", "link", "delete", "eth0") // of an earlier cable: the kernel takes its time with that
 	// ip runs on the host's files but in the machine's network: it must see the other's process.
 	ip := exec.Command("nsenter", "--target", strconv.Itoa(one.pid), "--net", "--", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(other.pid))
 	if out, err := ip.CombinedOutput(); err != nil {
