@@ -30,6 +30,8 @@ type NodeConfig struct {
 	Name string
 	// Server is the URL of the API, whose certificate the CA in CAFile has signed.
 	Server, CAFile string
+	// CAHash recognises that CA, where the file is not there yet; see [node.Config].
+	CAHash string
 	// Token to join with, "id.secret". A node that has joined before needs none.
 	Token string
 	// RootDir is where all state of the node is.
@@ -66,7 +68,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 		return err
 	}
 	agent, err := node.New(node.Config{
-		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, Token: cfg.Token,
+		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, CAHash: cfg.CAHash, Token: cfg.Token,
 		RootDir: cfg.RootDir, CRISocket: cfg.CRISocket, NodeIPs: cfg.NodeIPs,
 		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
 		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
