@@ -1,13 +1,13 @@
 // Program peer is both ends of the connections that the traffic tests make: it answers who it is and
 // whom it sees, and it asks others. It runs in Pods, in the namespaces of nodes and outside of them.
 //
-//	peer serve NAME PORT ADDRESS…      answer on TCP, UDP and SCTP at each of the addresses
+//	peer serve NAME PORT ADDRESS,…     answer on TCP, UDP and SCTP at each of the addresses
 //	peer probe [-dns ADDRESS]          read lines "tcp4 10.96.0.7:80", print each with the answer to it
 //	peer load tcp4 10.96.0.7:80 …      ask without a pause until the input ends, print what happened
 //	peer hold tcp4 10.96.0.7:80 …      the same, each on one connection
 //
 // An answer is the server's name and the source that it saw: "p0 10.244.0.5". Where there is none it
-// is refused (reset, or ICMP says so), timeout, or noroute; or the error itself.
+// is refused (reset, or ICMP says so), timeout, noroute or noname; or the error itself.
 package main
 
 import (
@@ -63,7 +63,7 @@ func fatal(err error) {
 // first; then it takes no more connections and ends those it has.
 func run(args []string, linger time.Duration) error {
 	name, port := args[0], args[1]
-	for _, address := range args[2:] {
+	for address := range strings.SplitSeq(args[2], ",") {
 		if err := serve(name, address, port); err != nil {
 			return err
 		}
@@ -203,12 +203,15 @@ func exchange(c net.Conn, wait time.Duration) (string, error) {
 // say puts what came of a request into a word.
 func say(answer string, err error) string {
 	var slow net.Error
+	var unknown *net.DNSError
 	switch {
 	case err == nil:
 		return answer
 	// What the node itself refuses, a local connect or send sees as EPERM.
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPERM):
 		return "refused"
+	case errors.As(err, &unknown) && unknown.IsNotFound:
+		return "noname"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "noroute"
 	case errors.Is(err, syscall.EAGAIN), errors.As(err, &slow) && slow.Timeout():
