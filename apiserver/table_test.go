@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -23,9 +22,8 @@ import (
 
 	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the answers of the rules to testdata/table")
 
 // TestTable runs every function of every row over an empty object: a type that does not fit its
 // row, a panic on what validation would refuse, or a row without its columns shows here.
@@ -151,24 +149,8 @@ func TestRules(t *testing.T) {
 					first = obj
 				}
 			}
-			compareText(t, strings.TrimSuffix(file, ".yaml")+".txt", got.String())
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".txt", got.String())
 		})
-	}
-}
-
-func compareText(t *testing.T, golden, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 

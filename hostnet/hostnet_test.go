@@ -2,18 +2,15 @@ package hostnet
 
 import (
 	"context"
-	"flag"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/duetk8s/duet/test/golden"
+)
 
 func prefixes(list ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -65,7 +62,7 @@ func TestTable(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			golden(t, "table-"+tt.name, run(t, "nft", "list", "table", "inet", TableName))
+			golden.Check(t, "testdata/table-"+tt.name+".golden", run(t, "nft", "list", "table", "inet", TableName))
 		})
 	}
 	for range 2 {
@@ -75,23 +72,6 @@ func TestTable(t *testing.T) {
 	}
 	if out := run(t, "nft", "list", "ruleset"); out != "" {
 		t.Errorf("left behind: %s", out)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
 	}
 }
 

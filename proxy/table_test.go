@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,26 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s", name, err, got)
-	}
-}
 
 func stickyFor(seconds int32) func(*corev1.Service) {
 	return func(s *corev1.Service) {
@@ -70,7 +50,7 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden(t, "table", inOrder(run(t, "nft", "list", "ruleset")))
+	golden.Check(t, "testdata/table.golden", inOrder(run(t, "nft", "list", "ruleset")))
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)

@@ -1,7 +1,6 @@
 package defaults
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
-)
 
-var update = flag.Bool("update", false, "write the defaulted objects to testdata")
+	"github.com/duetk8s/duet/test/golden"
+)
 
 // TestDefaults compares testdata/NAME.yaml after defaulting with testdata/NAME.want.yaml, and
 // checks that a second pass and a pass over an empty object change nothing and do not panic.
@@ -54,7 +53,7 @@ func TestDefaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compare(t, strings.TrimSuffix(file, ".yaml")+".want.yaml", got)
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".want.yaml", got)
 
 			empty, err := scheme.Scheme.New(*gvk)
 			if err != nil {
@@ -62,22 +61,6 @@ func TestDefaults(t *testing.T) {
 			}
 			apply(t, empty)
 		})
-	}
-}
-
-func compare(t *testing.T, golden string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
