@@ -209,7 +209,12 @@ func (m *bench) address(t *testing.T, c *cell, policy, column, transport string,
 			host = m.pods[c.server].Status.PodIPs[index(f)].IP // the cluster is IPv4 first
 		}
 	}
-	c.line = transport + []string{"4", "6"}[index(f)] + " " + net.JoinHostPort(host, fmt.Sprint(number))
+	c.line = line(transport+[]string{"4", "6"}[index(f)], host, number)
+}
+
+// line is what the prober reads: "tcp4 10.96.0.7:80".
+func line(network, host string, port int32) string {
+	return network + " " + net.JoinHostPort(host, fmt.Sprint(port))
 }
 
 func index(f dualstack.Family) int {

@@ -118,13 +118,14 @@ func (l *lab) nodeIPs(t testing.TB, node string) []netip.Addr {
 	return out
 }
 
-// server is a Pod that answers with its name on the Service port's target.
+// server is a Pod that answers with its name on the Service port's target. Asked to end, it serves on
+// until [lab.release].
 func (l *lab) server(name, node string, change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := cluster.Busybox(name, "", cluster.On(node))
 	pod.Labels = map[string]string{"app": name}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "peer", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: l.bin}}}}
 	c := &pod.Spec.Containers[0]
-	c.Command = []string{"/peer/peer", "serve", "-linger", "3s", "$(NAME)", fmt.Sprint(serverPort), "$(ADDRESSES)"}
+	c.Command = []string{"/peer/peer", "serve", "-until", "/peer/leave-$(NAME)", "$(NAME)", fmt.Sprint(serverPort), "$(ADDRESSES)"}
 	c.VolumeMounts = []corev1.VolumeMount{{Name: "peer", MountPath: "/peer", ReadOnly: true}}
 	for name, path := range map[string]string{"NAME": "metadata.name", "ADDRESSES": "status.podIPs"} {
 		c.Env = append(c.Env, corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}})
@@ -133,7 +134,7 @@ func (l *lab) server(name, node string, change ...func(*corev1.Pod)) *corev1.Pod
 		ProbeHandler:  corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(serverPort)}},
 		PeriodSeconds: 1,
 	}
-	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](10)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
 	for _, f := range change {
 		f(pod)
 	}
@@ -143,6 +144,16 @@ func (l *lab) server(name, node string, change ...func(*corev1.Pod)) *corev1.Pod
 func hostNetwork(p *corev1.Pod) {
 	p.Spec.HostNetwork = true
 	p.Spec.DNSPolicy = corev1.DNSClusterFirstWithHostNet
+}
+
+// release lets servers end that have been asked to.
+func (l *lab) release(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(l.bin, "leave-"+name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // at is how to run program peer somewhere.

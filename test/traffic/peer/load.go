@@ -54,7 +54,7 @@ func (t *tally) String() string {
 
 const (
 	slow  = 10 * time.Second // no answer at all
-	pause = 2 * time.Millisecond
+	pause = 5 * time.Millisecond
 	tell  = 100 * time.Millisecond
 )
 

@@ -32,7 +32,7 @@ func main() {
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	dns := flags.String("dns", "", "name server to ask instead of the system's")
-	linger := flags.Duration("linger", 0, "how long to serve on when asked to end")
+	until := flags.String("until", "", "a file: serve on, when asked to end, until it exists")
 	_ = flags.Parse(os.Args[2:])
 	if *dns != "" {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -42,7 +42,7 @@ func main() {
 	args := flags.Args()
 	switch os.Args[1] {
 	case "serve":
-		fatal(run(args, *linger))
+		fatal(run(args, *until))
 	case "probe":
 		probe()
 	case "load":
@@ -59,9 +59,9 @@ func fatal(err error) {
 	}
 }
 
-// run serves until SIGTERM and a while longer, as a server does that lets its clients go elsewhere
-// first; then it takes no more connections and ends those it has.
-func run(args []string, linger time.Duration) error {
+// run serves until SIGTERM, and on until its clients have gone elsewhere, which somebody else has to
+// tell it by a file.
+func run(args []string, until string) error {
 	name, port := args[0], args[1]
 	for address := range strings.SplitSeq(args[2], ",") {
 		if err := serve(name, address, port); err != nil {
@@ -71,7 +71,12 @@ func run(args []string, linger time.Duration) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	<-end
-	time.Sleep(linger)
+	for until != "" {
+		if _, err := os.Stat(until); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	return nil
 }
 

@@ -142,7 +142,7 @@ func callSCTP(family, at string, wait time.Duration) (string, error) {
 	}
 	defer unix.Close(fd)
 	init := packet{from: uint16(1024 + rand.N(60000)), to: uint16(port), kind: chunkInit, ownTag: rand.Uint32()} //nolint:gosec // below 65536
-	if _, err := unix.Write(fd, init.bytes()); err != nil && !errors.Is(err, unix.EPERM) { // see exchange
+	if _, err := unix.Write(fd, init.bytes()); err != nil && !errors.Is(err, unix.EPERM) {                       // see exchange
 		return "", err
 	}
 	b := make([]byte, 1500)

@@ -1,0 +1,213 @@
+package traffic
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/duetk8s/duet/test/cluster"
+)
+
+// web is the Service of the stories: Pods with label role web, both families, at all kinds of addresses.
+func web(name string) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicyRequireDualStack),
+			Selector: map[string]string{"role": "web"},
+		},
+	}
+	for _, name := range []string{"tcp", "udp"} {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: name, Protocol: transports[name], Port: servicePort, TargetPort: intstr.FromInt32(serverPort)})
+	}
+	return svc
+}
+
+func role(name string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Labels["role"] = name }
+}
+
+// stage is a lab with a Service, and clients that can reach it.
+type stage struct {
+	*lab
+	service *corev1.Service
+	client  *corev1.Pod // on worker0
+}
+
+// newStage starts the servers, one of which is on worker0, the next on worker1, and so on.
+func newStage(t *testing.T, names ...string) *stage {
+	t.Helper()
+	s := &stage{lab: newLab(t)}
+	s.start(t, names...)
+	s.Create(t, s.server("client", "worker0"))
+	var err error
+	if s.service, err = s.Client.CoreV1().Services("default").Create(t.Context(), web("web"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.client = s.Ready(t, append([]string{"client"}, names...)...)[0]
+	cluster.Eventually(t, "addresses of the load balancer", func() string {
+		s.service, err = s.Client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil || len(s.service.Status.LoadBalancer.Ingress) != 2 {
+			return fmt.Sprint(err, s.service.Status)
+		}
+		return ""
+	})
+	return s
+}
+
+func (s *stage) start(t *testing.T, names ...string) {
+	t.Helper()
+	for i, name := range names {
+		s.Create(t, s.server(name, fmt.Sprintf("worker%d", i%2), role("web")))
+	}
+}
+
+// delete asks Pods to end.
+func (s *stage) delete(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := s.Client.CoreV1().Pods("default").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// gone waits until Pods are.
+func (s *stage) gone(t *testing.T, names ...string) {
+	t.Helper()
+	cluster.Eventually(t, fmt.Sprintf("the end of %v", names), func() string {
+		list, err := s.Client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			return err.Error()
+		}
+		for _, pod := range list.Items {
+			if slices.Contains(names, pod.Name) {
+				return pod.Name + " is there"
+			}
+		}
+		return ""
+	})
+}
+
+// at lists the Service's addresses of a kind in both families, for both protocols.
+func (s *stage) at(t *testing.T, kind string) (lines []string) {
+	t.Helper()
+	for i, family := range []string{"4", "6"} {
+		for _, p := range s.service.Spec.Ports {
+			host, port := "", p.Port
+			switch kind {
+			case "ClusterIP":
+				host = s.service.Spec.ClusterIPs[i]
+			case "NodePort": // of the node that dies in no story
+				host, port = s.nodeIPs(t, "worker0")[i].String(), p.NodePort
+			case "LB":
+				host = s.service.Status.LoadBalancer.Ingress[i].IP
+			case "name":
+				host = "web.default.svc.cluster.local"
+			}
+			lines = append(lines, line(p.Name+family, host, port))
+		}
+	}
+	return lines
+}
+
+// everybody asks: a Pod by address and by name, a node, and somebody outside.
+func (s *stage) everybody(t *testing.T) loads {
+	t.Helper()
+	pod := s.inPod(t, s.client)
+	all := loads{
+		s.load(t, "Pod", pod, "load", nil, s.at(t, "ClusterIP")...),
+		s.load(t, "Pod by name", pod, "load", nil, s.at(t, "name")...),
+		s.load(t, "node", s.onNode("worker0"), "load", nil, s.at(t, "ClusterIP")...),
+		s.load(t, "outside, NodePort", s.fromOutside(), "load", nil, s.at(t, "NodePort")...),
+		//s.load(t, "outside, LB", s.fromOutside(), "load", nil, s.at(t, "LB")...),
+	}
+	return all
+}
+
+// TestRollingReplacement replaces all servers one after another, then all at once. The old ones serve
+// until nobody asks them any more, as a server should; until then they are what is left (D6.5).
+func TestRollingReplacement(t *testing.T) {
+	s := newStage(t, "a0", "a1", "a2")
+	all := s.everybody(t)
+	all.every(t, "a0", "a1", "a2")
+
+	now := []string{"a0", "a1", "a2"}
+	for i, name := range []string{"b0", "b1", "b2"} {
+		s.Create(t, s.server(name, fmt.Sprintf("worker%d", i%2), role("web")))
+		s.Ready(t, name)
+		all.every(t, name)
+		old := now[0]
+		now = append(now[1:], name)
+		s.delete(t, old)
+		all.only(t, now...)
+		s.release(t, old)
+		s.gone(t, old)
+		all.goOn(t)
+	}
+
+	s.delete(t, now...)
+	cluster.Eventually(t, "endpoints that all are about to end", func() string {
+		for _, e := range s.endpoints(t) {
+			if *e.Conditions.Ready || !*e.Conditions.Serving || !*e.Conditions.Terminating {
+				return fmt.Sprint(e)
+			}
+		}
+		return ""
+	})
+	all.every(t, now...)
+	s.start(t, "c0", "c1", "c2")
+	s.Ready(t, "c0", "c1", "c2")
+	all.only(t, "c0", "c1", "c2")
+	s.release(t, now...)
+	s.gone(t, now...)
+	all.every(t, "c0", "c1", "c2")
+	all.unharmed(t)
+}
+
+// endpoints of the Service in all its slices.
+func (s *stage) endpoints(t *testing.T) (out []discoveryv1.Endpoint) {
+	t.Helper()
+	slices, err := s.Client.DiscoveryV1().EndpointSlices("default").List(t.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, slice := range slices.Items {
+		out = append(out, slice.Endpoints...)
+	}
+	return out
+}
+
+// TestAgentsKilled kills the agents of both nodes, which are the proxies, again and again. What changed
+// meanwhile they catch up with.
+func TestAgentsKilled(t *testing.T) {
+	s := newStage(t, "a0", "a1")
+	all := s.everybody(t)
+	all = append(all,
+		s.load(t, "Pod", s.inPod(t, s.client), "hold", nil, s.at(t, "ClusterIP")...),
+		s.load(t, "outside, NodePort", s.fromOutside(), "hold", nil, s.at(t, "NodePort")...))
+	for range 3 {
+		for _, node := range []string{"worker0", "worker1"} {
+			s.Kill(t, cluster.Agent, node)
+		}
+		all.goOn(t)
+		for _, node := range []string{"worker0", "worker1"} {
+			cluster.Eventually(t, "a new agent of "+node, func() string {
+				if s.PID(cluster.Agent, node) == 0 {
+					return "none"
+				}
+				return ""
+			})
+		}
+	}
+	s.start(t, "b0", "b1")
+	s.Ready(t, "b0", "b1")
+	all[:4].every(t, "b0", "b1")
+	all.unharmed(t)
+}
