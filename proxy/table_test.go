@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/test/golden"
 )
 
@@ -40,7 +41,7 @@ func keepSource(s *corev1.Service) {
 
 // TestTable: what nft prints.
 func TestTable(t *testing.T) {
-	needSandbox(t)
+	sandbox.Need(t)
 	c := newCluster(t, Config{})
 	c.set(web("one", "1", tcpOnly), endpoints("one", pod1))
 	wait(t, c)
@@ -50,7 +51,7 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden.Check(t, "testdata/table.golden", inOrder(run(t, "nft", "list", "ruleset")))
+	golden.Check(t, "testdata/table.golden", inOrder(sandbox.Run(t, "nft", "list", "ruleset")))
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -107,10 +106,6 @@ func apply(t *testing.T, obj runtime.Object) {
 		IngressClass(o)
 	case *networkingv1.NetworkPolicy:
 		NetworkPolicy(o)
-	case *rbacv1.RoleBinding:
-		RoleBinding(o)
-	case *rbacv1.ClusterRoleBinding:
-		ClusterRoleBinding(o)
 	case *schedulingv1.PriorityClass:
 		PriorityClass(o)
 	case *storagev1.StorageClass:
