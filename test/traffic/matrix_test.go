@@ -253,22 +253,17 @@ func (m *bench) compare(t *testing.T, cells []cell, client at, flags []string) {
 }
 
 // asked says whose address the server sees behind a load balancer: that of the node which has the
-// address, by the neighbour's table, unless the endpoint is there.
+// address, unless the endpoint is there.
 func (m *bench) asked(t *testing.T, c cell) string {
 	t.Helper()
-	neighbours := run(t, "ip", "-n", "outside-"+m.Name, "neigh", "show", "to", c.balancer.String())
-	for i, node := range []string{"worker0", "worker1"} {
-		link := run(t, "ip", "-n", "duet-"+m.Name+"-"+node, "-o", "link", "show", "dev", "eth0")
-		_, mac, _ := strings.Cut(link, "link/ether ")
-		if mac, _, _ = strings.Cut(mac, " "); !strings.Contains(neighbours, mac) {
-			continue
-		}
-		if homes[c.server] == node {
-			return "outside"
-		}
-		return fmt.Sprintf("node%d", i)
+	node, ok := m.neighbour(t, c.balancer)
+	switch {
+	case !ok:
+		return "(no node has " + c.balancer.String() + ")"
+	case homes[c.server] == fmt.Sprintf("worker%d", node):
+		return "outside"
 	}
-	return "(no node has " + c.balancer.String() + ": " + strings.TrimSpace(neighbours) + ")"
+	return fmt.Sprintf("node%d", node)
 }
 
 // name puts names in place of addresses: "pod1 10.244.0.7" is "pod1 pod".

@@ -2,11 +2,16 @@ package traffic
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -43,7 +48,12 @@ type stage struct {
 // newStage starts the servers, one of which is on worker0, the next on worker1, and so on.
 func newStage(t *testing.T, names ...string) *stage {
 	t.Helper()
-	s := &stage{lab: newLab(t)}
+	return newLab(t).stage(t, names...)
+}
+
+func (l *lab) stage(t *testing.T, names ...string) *stage {
+	t.Helper()
+	s := &stage{lab: l}
 	s.start(t, names...)
 	s.Create(t, s.server("client", "worker0"))
 	var err error
@@ -126,7 +136,7 @@ func (s *stage) everybody(t *testing.T) loads {
 		s.load(t, "Pod by name", pod, "load", nil, s.at(t, "name")...),
 		s.load(t, "node", s.onNode("worker0"), "load", nil, s.at(t, "ClusterIP")...),
 		s.load(t, "outside, NodePort", s.fromOutside(), "load", nil, s.at(t, "NodePort")...),
-		//s.load(t, "outside, LB", s.fromOutside(), "load", nil, s.at(t, "LB")...),
+		s.load(t, "outside, LB", s.fromOutside(), "load", nil, s.at(t, "LB")...),
 	}
 	return all
 }
@@ -208,6 +218,148 @@ func TestAgentsKilled(t *testing.T) {
 	}
 	s.start(t, "b0", "b1")
 	s.Ready(t, "b0", "b1")
-	all[:4].every(t, "b0", "b1")
+	all[:5].every(t, "b0", "b1")
+	all.unharmed(t)
+}
+
+// TestNodeKilled takes a node away at once, with all that runs on it and its link: the one that has
+// the load balancer's addresses.
+func TestNodeKilled(t *testing.T) {
+	s := newStage(t, "a0", "a1")
+	s.Create(t, s.server("client1", "worker1"))
+	clients := s.Ready(t, "client", "client1")
+	victim := s.elected(t)
+	survivor := 1 - victim
+	node, dead, alive := fmt.Sprintf("worker%d", victim), fmt.Sprintf("a%d", victim), fmt.Sprintf("a%d", survivor)
+	balancer := s.load(t, "outside, LB", s.fromOutside(), "load", nil, s.at(t, "LB")...)
+	pod := s.load(t, "Pod", s.inPod(t, clients[survivor]), "load", nil, s.at(t, "ClusterIP")...)
+	all := loads{balancer, pod}
+	all.every(t, dead, alive)
+
+	run(t, "ip", "-n", "duet-"+s.Name+"-net", "link", "set", node, "down")
+	s.Kill(t, cluster.Box, node)
+	began := time.Now()
+	balancer.goOn(t)
+	t.Logf("the load balancer's addresses answer again %v after %s died", time.Since(began).Round(10*time.Millisecond), node)
+	all.only(t, alive)
+	t.Logf("and no endpoint of it is asked any more after %v", time.Since(began).Round(10*time.Millisecond))
+	if now := s.elected(t); now != survivor {
+		t.Errorf("worker%d answers for the load balancer", now)
+	}
+	for _, e := range s.endpoints(t) {
+		if *e.NodeName == node && *e.Conditions.Ready {
+			t.Errorf("of the dead node: %v", e)
+		}
+	}
+
+	lost := pod.losses()
+	s.Up(t)
+	all.every(t, dead, alive)
+	if now := pod.losses(); now != lost {
+		t.Errorf("%d requests of the Pod failed when the node came back: %s", now-lost, pod.failed())
+	}
+	for _, ld := range all {
+		ld.end(t)
+	}
+}
+
+// elected is the number of the node that answers for the Service's load balancer, by the neighbour's
+// table: it is one and the same in both families.
+func (s *stage) elected(t *testing.T) int {
+	t.Helper()
+	nodes := map[int]bool{}
+	for i, in := range s.service.Status.LoadBalancer.Ingress {
+		line := line([]string{"tcp4", "tcp6"}[i], in.IP, servicePort)
+		cluster.Eventually(t, line, func() string {
+			said := s.fromOutside().probe(t, []string{line})[line]
+			node, ok := s.neighbour(t, netip.MustParseAddr(in.IP))
+			if !ok {
+				return said
+			}
+			nodes[node] = true
+			return ""
+		})
+	}
+	if len(nodes) != 1 {
+		t.Fatalf("several nodes answer: %v", nodes)
+	}
+	for node := range nodes {
+		return node
+	}
+	return -1
+}
+
+// TestServiceCIDRGrows fills the range of Services, adds another one, and uses it, all while clients
+// connect to a Service of the first; then the other one goes again.
+func TestServiceCIDRGrows(t *testing.T) {
+	s := newLab(t, "--service-cidr", "10.96.0.0/28,fd00:10:96::/124").stage(t, "a0", "a1")
+	all := s.everybody(t)
+	services := s.Client.CoreV1().Services("default")
+	var made []string
+	cluster.Eventually(t, "a full range", func() string {
+		name := fmt.Sprintf("fill%d", len(made))
+		svc := web(name)
+		svc.Spec.Type = corev1.ServiceTypeClusterIP
+		_, err := services.Create(t.Context(), svc, metav1.CreateOptions{})
+		if err == nil {
+			made = append(made, name)
+			return name + " found an address"
+		}
+		if !strings.Contains(err.Error(), "range is full") {
+			t.Fatal(err)
+		}
+		return ""
+	})
+	cidrs := s.Client.NetworkingV1().ServiceCIDRs()
+	if _, err := cidrs.Create(t.Context(), &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/120"}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for i := range 8 {
+		svc := web(fmt.Sprintf("more%d", i))
+		svc.Spec.Type = corev1.ServiceTypeClusterIP
+		var created *corev1.Service
+		cluster.Eventually(t, "an address for "+svc.Name, func() string {
+			var err error
+			if created, err = services.Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		for j, ip := range created.Spec.ClusterIPs {
+			if !strings.HasPrefix(ip, []string{"10.97.", "fd00:10:97:"}[j]) {
+				t.Errorf("%s got %s", svc.Name, ip)
+			}
+			lines = append(lines, line([]string{"tcp4", "tcp6"}[j], ip, servicePort))
+		}
+	}
+	for name, client := range map[string]at{"a Pod": s.inPod(t, s.client), "a node": s.onNode("worker0"), "the other node": s.onNode("worker1")} {
+		cluster.Eventually(t, "the new addresses from "+name, func() string {
+			for line, said := range client.probe(t, lines) {
+				if !strings.HasPrefix(said, "a") {
+					return line + ": " + said
+				}
+			}
+			return ""
+		})
+	}
+	all.goOn(t)
+	for i := range 8 {
+		if err := services.Delete(t.Context(), fmt.Sprintf("more%d", i), metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cidrs.Delete(t.Context(), "more", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, "the end of the other range", func() string {
+		_, err := cidrs.Get(t.Context(), "more", metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Sprint("it is there: ", err)
+		}
+		return ""
+	})
 	all.unharmed(t)
 }

@@ -49,9 +49,9 @@ type lab struct {
 	outside string // path of a network namespace
 }
 
-func newLab(t testing.TB) *lab {
+func newLab(t testing.TB, flags ...string) *lab {
 	t.Helper()
-	l := &lab{Lab: cluster.New(t, "--nodes", "2", "--allow-external-ips"), bin: t.TempDir()}
+	l := &lab{Lab: cluster.New(t, append([]string{"--nodes", "2", "--allow-external-ips"}, flags...)...), bin: t.TempDir()}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", l.peer(), "./peer")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in images of all kinds
 	if out, err := build.CombinedOutput(); err != nil {
@@ -116,6 +116,20 @@ func (l *lab) nodeIPs(t testing.TB, node string) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// neighbour is the number of the node that answers for an address, as the outside has learnt.
+func (l *lab) neighbour(t testing.TB, address netip.Addr) (node int, ok bool) {
+	t.Helper()
+	learnt := run(t, "ip", "-n", filepath.Base(l.outside), "neigh", "show", "to", address.String())
+	for i := range 2 {
+		link := run(t, "ip", "-n", filepath.Base(l.Namespace(fmt.Sprintf("worker%d", i))), "-o", "link", "show", "dev", "eth0")
+		_, mac, _ := strings.Cut(link, "link/ether ") // link/ether 1a:2b:… brd …
+		if mac, _, _ = strings.Cut(mac, " "); strings.Contains(learnt, mac) {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // server is a Pod that answers with its name on the Service port's target. Asked to end, it serves on
