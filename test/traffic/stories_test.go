@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -56,19 +57,26 @@ func (l *lab) stage(t *testing.T, names ...string) *stage {
 	s := &stage{lab: l}
 	s.start(t, names...)
 	s.Create(t, s.server("client", "worker0"))
-	var err error
-	if s.service, err = s.Client.CoreV1().Services("default").Create(t.Context(), web("web"), metav1.CreateOptions{}); err != nil {
+	if _, err := s.Client.CoreV1().Services("default").Create(t.Context(), web("web"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	s.client = s.Ready(t, append([]string{"client"}, names...)...)[0]
-	cluster.Eventually(t, "addresses of the load balancer", func() string {
-		s.service, err = s.Client.CoreV1().Services("default").Get(t.Context(), "web", metav1.GetOptions{})
-		if err != nil || len(s.service.Status.LoadBalancer.Ingress) != 2 {
-			return fmt.Sprint(err, s.service.Status)
+	s.service = s.balanced(t, "web")
+	return s
+}
+
+// balanced waits until a Service has a load balancer's addresses and returns it.
+func (s *stage) balanced(t *testing.T, name string) (svc *corev1.Service) {
+	t.Helper()
+	cluster.Eventually(t, "addresses for the load balancer "+name, func() string {
+		var err error
+		svc, err = s.Client.CoreV1().Services("default").Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || len(svc.Status.LoadBalancer.Ingress) != 2 {
+			return fmt.Sprint(err, svc.Status)
 		}
 		return ""
 	})
-	return s
+	return svc
 }
 
 func (s *stage) start(t *testing.T, names ...string) {
@@ -108,6 +116,9 @@ func (s *stage) gone(t *testing.T, names ...string) {
 // at lists the Service's addresses of a kind in both families, for both protocols.
 func (s *stage) at(t *testing.T, kind string) (lines []string) {
 	t.Helper()
+	if kind == "LB" {
+		return balancerOf(s.service)
+	}
 	for i, family := range []string{"4", "6"} {
 		for _, p := range s.service.Spec.Ports {
 			host, port := "", p.Port
@@ -116,8 +127,6 @@ func (s *stage) at(t *testing.T, kind string) (lines []string) {
 				host = s.service.Spec.ClusterIPs[i]
 			case "NodePort": // of the node that dies in no story
 				host, port = s.nodeIPs(t, "worker0")[i].String(), p.NodePort
-			case "LB":
-				host = s.service.Status.LoadBalancer.Ingress[i].IP
 			case "name":
 				host = "web.default.svc.cluster.local"
 			}
@@ -222,58 +231,87 @@ func TestAgentsKilled(t *testing.T) {
 	all.unharmed(t)
 }
 
-// TestNodeKilled takes a node away at once, with all that runs on it and its link: the one that has
-// the load balancer's addresses.
+// TestNodeKilled takes worker1 away at once, with all that runs on it and its link, and brings it back.
+// The endpoint on it leaves; the load balancer's address that it had moves to worker0.
 func TestNodeKilled(t *testing.T) {
 	s := newStage(t, "a0", "a1")
-	s.Create(t, s.server("client1", "worker1"))
-	clients := s.Ready(t, "client", "client1")
-	victim := s.elected(t)
-	survivor := 1 - victim
-	node, dead, alive := fmt.Sprintf("worker%d", victim), fmt.Sprintf("a%d", victim), fmt.Sprintf("a%d", survivor)
-	balancer := s.load(t, "outside, LB", s.fromOutside(), "load", nil, s.at(t, "LB")...)
-	pod := s.load(t, "Pod", s.inPod(t, clients[survivor]), "load", nil, s.at(t, "ClusterIP")...)
-	all := loads{balancer, pod}
-	all.every(t, dead, alive)
+	s.Create(t, s.server("neighbour", "worker1")) // may get a1's address when the node is back
+	s.Ready(t, "neighbour")
+	pod := s.load(t, "Pod", s.inPod(t, s.client), "load", nil, s.at(t, "ClusterIP")...)
+	pod.every(t, "a0", "a1")
+	moving := s.balancerAt(t, 1)
+	balancer := s.load(t, "outside, LB", s.fromOutside(), "load", nil, moving...)
 
-	run(t, "ip", "-n", "duet-"+s.Name+"-net", "link", "set", node, "down")
-	s.Kill(t, cluster.Box, node)
+	run(t, "ip", "-n", "duet-"+s.Name+"-net", "link", "set", "worker1", "down")
+	s.Kill(t, cluster.Box, "worker1")
 	began := time.Now()
 	balancer.goOn(t)
-	t.Logf("the load balancer's addresses answer again %v after %s died", time.Since(began).Round(10*time.Millisecond), node)
-	all.only(t, alive)
-	t.Logf("and no endpoint of it is asked any more after %v", time.Since(began).Round(10*time.Millisecond))
-	if now := s.elected(t); now != survivor {
-		t.Errorf("worker%d answers for the load balancer", now)
+	t.Logf("the load balancer answers again %v after worker1 died", time.Since(began).Round(10*time.Millisecond))
+	if node := s.elected(t, moving); node != 0 {
+		t.Errorf("worker%d answers for the load balancer", node)
 	}
+	pod.only(t, "a0")
+	t.Logf("a1 is not asked any more after %v", time.Since(began).Round(10*time.Millisecond))
 	for _, e := range s.endpoints(t) {
-		if *e.NodeName == node && *e.Conditions.Ready {
+		if *e.NodeName == "worker1" && *e.Conditions.Ready {
 			t.Errorf("of the dead node: %v", e)
 		}
 	}
 
 	lost := pod.losses()
 	s.Up(t)
-	all.every(t, dead, alive)
+	pod.every(t, "a0", "a1")
 	if now := pod.losses(); now != lost {
-		t.Errorf("%d requests of the Pod failed when the node came back: %s", now-lost, pod.failed())
+		t.Errorf("%d requests failed when the node came back", now-lost)
 	}
-	for _, ld := range all {
+	for _, ld := range (loads{pod, balancer}) {
 		ld.end(t)
+		t.Log(ld.name, ld.failed())
+		for line, tl := range ld.now() {
+			if tl.by["neighbour"] > 0 {
+				t.Errorf("%s: %s was answered by who has a1's address now", ld.name, line)
+			}
+		}
 	}
 }
 
-// elected is the number of the node that answers for the Service's load balancer, by the neighbour's
-// table: it is one and the same in both families.
-func (s *stage) elected(t *testing.T) int {
+// balancerAt makes Services for a0 until a node answers for the load balancer of one, and returns its
+// addresses.
+func (s *stage) balancerAt(t *testing.T, node int) []string {
+	t.Helper()
+	for i := range 20 { // nodes are elected for each Service apart
+		svc := web(fmt.Sprintf("balancer%d", i))
+		svc.Spec.Selector = map[string]string{"app": "a0"}
+		if _, err := s.Client.CoreV1().Services("default").Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if lines := balancerOf(s.balanced(t, svc.Name)); s.elected(t, lines) == node {
+			return lines
+		}
+	}
+	t.Fatalf("worker%d answers for none", node)
+	return nil
+}
+
+func balancerOf(svc *corev1.Service) (lines []string) {
+	for i, in := range svc.Status.LoadBalancer.Ingress {
+		for _, p := range svc.Spec.Ports {
+			lines = append(lines, line(p.Name+[]string{"4", "6"}[i], in.IP, p.Port))
+		}
+	}
+	return lines
+}
+
+// elected is the number of the node that answers for addresses of one load balancer.
+func (s *stage) elected(t *testing.T, lines []string) int {
 	t.Helper()
 	nodes := map[int]bool{}
-	for i, in := range s.service.Status.LoadBalancer.Ingress {
-		line := line([]string{"tcp4", "tcp6"}[i], in.IP, servicePort)
+	for _, line := range lines {
+		_, at, _ := strings.Cut(line, " ")
 		cluster.Eventually(t, line, func() string {
 			said := s.fromOutside().probe(t, []string{line})[line]
-			node, ok := s.neighbour(t, netip.MustParseAddr(in.IP))
-			if !ok {
+			node, ok := s.neighbour(t, netip.MustParseAddrPort(at).Addr())
+			if !ok || !strings.Contains(said, " ") {
 				return said
 			}
 			nodes[node] = true
@@ -283,10 +321,7 @@ func (s *stage) elected(t *testing.T) int {
 	if len(nodes) != 1 {
 		t.Fatalf("several nodes answer: %v", nodes)
 	}
-	for node := range nodes {
-		return node
-	}
-	return -1
+	return slices.Collect(maps.Keys(nodes))[0]
 }
 
 // TestServiceCIDRGrows fills the range of Services, adds another one, and uses it, all while clients
@@ -295,21 +330,19 @@ func TestServiceCIDRGrows(t *testing.T) {
 	s := newLab(t, "--service-cidr", "10.96.0.0/28,fd00:10:96::/124").stage(t, "a0", "a1")
 	all := s.everybody(t)
 	services := s.Client.CoreV1().Services("default")
-	var made []string
-	cluster.Eventually(t, "a full range", func() string {
-		name := fmt.Sprintf("fill%d", len(made))
-		svc := web(name)
-		svc.Spec.Type = corev1.ServiceTypeClusterIP
-		_, err := services.Create(t.Context(), svc, metav1.CreateOptions{})
-		if err == nil {
-			made = append(made, name)
-			return name + " found an address"
+	for _, families := range [][]corev1.IPFamily{{corev1.IPv4Protocol, corev1.IPv6Protocol}, {corev1.IPv4Protocol}, {corev1.IPv6Protocol}} {
+		for full := false; !full; {
+			svc := web("")
+			svc.GenerateName, svc.Spec.Type, svc.Spec.IPFamilies = "fill-", corev1.ServiceTypeClusterIP, families
+			if len(families) == 1 {
+				svc.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+			}
+			_, err := services.Create(t.Context(), svc, metav1.CreateOptions{})
+			if full = err != nil; full && !strings.Contains(err.Error(), "range is full") {
+				t.Fatal(err)
+			}
 		}
-		if !strings.Contains(err.Error(), "range is full") {
-			t.Fatal(err)
-		}
-		return ""
-	})
+	}
 	cidrs := s.Client.NetworkingV1().ServiceCIDRs()
 	if _, err := cidrs.Create(t.Context(), &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/120"}},
