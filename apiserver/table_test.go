@@ -20,8 +20,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
-	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/access"
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
 	"github.com/duetk8s/duet/test/golden"
 )
