@@ -28,7 +28,7 @@ type load struct {
 // tally is what peer/load.go prints of one address.
 type tally struct {
 	ok, failed int
-	longest    string
+	gap        string         // the longest between two answers
 	by         map[string]int // answers by server
 }
 
@@ -60,7 +60,7 @@ func (l *lab) load(t *testing.T, name string, from at, mode string, flags []stri
 	return ld
 }
 
-// read takes "tcp4 10.96.0.7:80 17 ok, 0 failed, longest 12ms, p0=9 p1=8", or "! " and a failure.
+// read takes "tcp4 10.96.0.7:80 17 ok, 0 failed, longest gap 12ms, p0=9 p1=8", or "! " and a failure.
 func (ld *load) read(line string) {
 	ld.mu.Lock()
 	defer ld.mu.Unlock()
@@ -70,12 +70,12 @@ func (ld *load) read(line string) {
 	}
 	var network, at string
 	tl := tally{by: map[string]int{}}
-	head, servers, _ := strings.Cut(line, "longest ")
+	head, servers, _ := strings.Cut(line, "longest gap ")
 	if _, err := fmt.Sscanf(head, "%s %s %d ok, %d failed,", &network, &at, &tl.ok, &tl.failed); err != nil {
 		ld.failures = append(ld.failures, "not understood: "+line)
 		return
 	}
-	tl.longest, servers, _ = strings.Cut(servers, ",")
+	tl.gap, servers, _ = strings.Cut(servers, ",")
 	for pair := range strings.FieldsSeq(servers) {
 		var n int
 		who, count, _ := strings.Cut(pair, "=")
@@ -181,7 +181,7 @@ func (ld *load) end(t testing.TB) {
 		t.Errorf("%s: %v", ld.name, err)
 	}
 	for line, tl := range ld.now() {
-		t.Logf("%s: %s: %d ok, %d failed, longest %s, %v", ld.name, line, tl.ok, tl.failed, tl.longest, tl.by)
+		t.Logf("%s: %s: %d ok, %d failed, longest gap %s, %v", ld.name, line, tl.ok, tl.failed, tl.gap, tl.by)
 	}
 }
 

@@ -240,7 +240,7 @@ func TestNodeKilled(t *testing.T) {
 	pod := s.load(t, "Pod", s.inPod(t, s.client), "load", nil, s.at(t, "ClusterIP")...)
 	pod.every(t, "a0", "a1")
 	moving := s.balancerAt(t, 1)
-	balancer := s.load(t, "outside, LB", s.fromOutside(), "load", nil, moving...)
+	balancer := s.load(t, "outside, LB", s.fromOutside(), "load", []string{"-patience", "200ms"}, moving...)
 
 	run(t, "ip", "-n", "duet-"+s.Name+"-net", "link", "set", "worker1", "down")
 	s.Kill(t, cluster.Box, "worker1")
@@ -261,6 +261,13 @@ func TestNodeKilled(t *testing.T) {
 	lost := pod.losses()
 	s.Up(t)
 	pod.every(t, "a0", "a1")
+	cluster.Eventually(t, "the load balancer at worker1 again", func() string {
+		if node := s.elected(t, moving); node != 1 {
+			return fmt.Sprintf("worker%d answers", node)
+		}
+		return ""
+	})
+	balancer.goOn(t)
 	if now := pod.losses(); now != lost {
 		t.Errorf("%d requests failed when the node came back", now-lost)
 	}

@@ -33,6 +33,7 @@ func main() {
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	dns := flags.String("dns", "", "name server to ask instead of the system's")
 	until := flags.String("until", "", "a file: serve on, when asked to end, until it exists")
+	flags.DurationVar(&slow, "patience", 10*time.Second, "how long load and hold wait for an answer")
 	_ = flags.Parse(os.Args[2:])
 	if *dns != "" {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
