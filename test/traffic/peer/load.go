@@ -14,13 +14,13 @@ import (
 
 // tally is what became of the requests to one address.
 type tally struct {
-	mu      sync.Mutex
-	ok      int
-	failed  int
-	last    time.Time     // an answer came
-	gap     time.Duration // the longest between two answers
-	by      map[string]int
-	news    []string // failures not printed yet
+	mu     sync.Mutex
+	ok     int
+	failed int
+	last   time.Time     // an answer came
+	gap    time.Duration // the longest between two answers
+	by     map[string]int
+	news   []string // failures not printed yet
 }
 
 func (t *tally) add(began time.Time, said string, err error) {
