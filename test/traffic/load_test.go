@@ -154,13 +154,15 @@ func (ld *load) every(t testing.TB, servers ...string) {
 	})
 }
 
-// failed are the failures so far, one line each, at most a few.
+// failed are the latest failures, one line each.
 func (ld *load) failed() string {
 	ld.mu.Lock()
 	defer ld.mu.Unlock()
-	text := strings.Join(ld.failures[:min(len(ld.failures), 10)], "\n")
-	if len(ld.failures) > 10 {
-		text += fmt.Sprintf("\nand %d more", len(ld.failures)-10)
+	const few = 12
+	before := max(0, len(ld.failures)-few)
+	text := strings.Join(ld.failures[before:], "\n")
+	if before > 0 {
+		text = fmt.Sprintf("%d failures, and\n", before) + text
 	}
 	return text
 }

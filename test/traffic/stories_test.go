@@ -309,7 +309,8 @@ func balancerOf(svc *corev1.Service) (lines []string) {
 	return lines
 }
 
-// elected is the number of the node that answers for addresses of one load balancer.
+// elected is the number of the node that answers for addresses of one load balancer, -1 while they
+// move.
 func (s *stage) elected(t *testing.T, lines []string) int {
 	t.Helper()
 	nodes := map[int]bool{}
@@ -326,7 +327,7 @@ func (s *stage) elected(t *testing.T, lines []string) int {
 		})
 	}
 	if len(nodes) != 1 {
-		t.Fatalf("several nodes answer: %v", nodes)
+		return -1
 	}
 	return slices.Collect(maps.Keys(nodes))[0]
 }
