@@ -193,18 +193,31 @@ func call(network, at string, wait time.Duration) (string, error) {
 	return exchange(c, wait)
 }
 
-// exchange a line on a connection. EPERM says that the node itself let the packet vanish; whether it
-// tells the sender more than that comes next.
+// resend is how long a client of UDP waits before it asks again.
+const resend = time.Second
+
+// exchange a line on a connection. Over UDP it asks again on the same socket, as clients have to: a
+// packet may be lost, but not all of them. EPERM says that the node itself let the packet vanish;
+// whether it tells the sender more than that comes next.
 func exchange(c net.Conn, wait time.Duration) (string, error) {
-	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(c, "who\n"); err != nil && !errors.Is(err, syscall.EPERM) {
-		return "", err
-	}
+	_, packets := c.(*net.UDPConn)
 	b := make([]byte, 200)
-	n, err := c.Read(b)
-	return strings.TrimSpace(string(b[:n])), err
+	for end := time.Now().Add(wait); ; {
+		try := end
+		if again := time.Now().Add(resend); packets && again.Before(end) {
+			try = again
+		}
+		if err := c.SetDeadline(try); err != nil {
+			return "", err
+		}
+		if _, err := io.WriteString(c, "who\n"); err != nil && !errors.Is(err, syscall.EPERM) {
+			return "", err
+		}
+		n, err := c.Read(b)
+		if err == nil || try == end || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return strings.TrimSpace(string(b[:n])), err
+		}
+	}
 }
 
 // say puts what came of a request into a word.
