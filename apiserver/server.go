@@ -139,7 +139,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.podPaths(paths, cfg, masters)
+	if err := s.podPaths(paths, cfg, masters); err != nil {
+		return nil, err
+	}
 	for group, resources := range access.Reviews(masters, s.index) {
 		for name, review := range resources {
 			paths.add(group, "v1", name, review)

@@ -8,11 +8,11 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/informers"
 
 	"github.com/duetk8s/duet/cri/pause"
 	"github.com/duetk8s/duet/node"
 	"github.com/duetk8s/duet/proxy"
+	"github.com/duetk8s/duet/proxy/health"
 )
 
 // NodeConfig says what a node is to be. It comes from flags that have been checked.
@@ -62,12 +62,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
 		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
 		Taints: taints, Labels: cfg.Labels,
-		Beside: func(i informers.SharedInformerFactory) (node.Component, error) {
-			return proxy.New(proxy.Deps{
-				Services: i.Core().V1().Services().Informer(), EndpointSlices: i.Discovery().V1().EndpointSlices().Informer(),
-				ServiceCIDRs: i.Networking().V1().ServiceCIDRs().Informer(), Nodes: i.Core().V1().Nodes().Informer(),
-			}, proxy.Config{Node: cfg.Name})
-		},
+		Beside: cfg.beside,
 	})
 	if err != nil {
 		return err
@@ -78,6 +73,25 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	defer settled.Wait()
 	defer cancel()
 	return agent.Run(ctx)
+}
+
+// beside makes what runs beside the agent.
+func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
+	core := s.Informers.Core().V1()
+	services, nodes := core.Services().Informer(), core.Nodes().Informer()
+	slices := s.Informers.Discovery().V1().EndpointSlices().Informer()
+	gauge := health.NewGauge()
+	kernel, err := proxy.New(proxy.Deps{
+		Services: services, EndpointSlices: slices, Nodes: nodes, ServiceCIDRs: s.Informers.Networking().V1().ServiceCIDRs().Informer(),
+	}, proxy.Config{Node: cfg.Name, Observer: gauge})
+	if err != nil {
+		return nil, err
+	}
+	answers, err := health.New(health.Deps{Services: services, EndpointSlices: slices, Nodes: nodes, Events: s.Events}, health.Config{Node: cfg.Name}, gauge)
+	if err != nil {
+		return nil, err
+	}
+	return []node.Component{kernel, answers}, nil
 }
 
 // parseTaints reads "key=value:Effect"; the command line has checked them.

@@ -92,8 +92,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	n.informers.StartWithContext(ctx)
 	defer n.informers.Shutdown()
 	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.runPods, n.serve}
-	if n.beside != nil {
-		runs = append(runs, n.beside.Run)
+	for _, c := range n.beside {
+		runs = append(runs, c.Run)
 	}
 	for _, run := range runs {
 		group.Go(func() error { return run(ctx) })
@@ -129,7 +129,7 @@ type assembled struct {
 	network   *network.Network
 	pods      *pods
 	streams   *streams.Server
-	beside    Component // or nil
+	beside    []Component
 	port      int
 }
 
@@ -145,7 +145,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 
 	var err error
 	if a.cfg.Beside != nil {
-		if n.beside, err = a.cfg.Beside(n.informers); err != nil {
+		if n.beside, err = a.cfg.Beside(Surroundings{n.informers, client, recorder}); err != nil {
 			return nil, err
 		}
 	}

@@ -27,14 +27,24 @@ type fakeHost struct {
 	tables  int
 	fail    error // of the next SetRoutes
 	changed func()
+	taken   func() // somebody else has changed the table
 }
 
 func (h *fakeHost) Read() (hostnet.State, error) { return hostnet.State{}, nil }
 func (h *fakeHost) Forward() error               { return nil }
+func (h *fakeHost) TranslateInBridges() error    { return nil }
 
 func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
 	h.mu.Lock()
 	h.changed = changed
+	h.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (h *fakeHost) WatchTable(ctx context.Context, changed func()) error {
+	h.mu.Lock()
+	h.taken = changed
 	h.mu.Unlock()
 	<-ctx.Done()
 	return nil
@@ -178,6 +188,8 @@ func TestRun(t *testing.T) {
 	if !host.read(func(h *fakeHost) bool { return h.tables == tables }) {
 		t.Error("the table was written again although nothing had changed")
 	}
+	host.taken()
+	eventually(t, "the table again", func() bool { return host.read(func(h *fakeHost) bool { return h.tables == tables+1 }) })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -53,7 +53,10 @@ func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return err
 	}
-	return unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	return exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").Run()
 }
 
 // Need skips a test that is not in a sandbox.
