@@ -88,7 +88,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	n.informers.StartWithContext(ctx)
 	defer n.informers.Shutdown()
-	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.pods.Run, n.serve}
+	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.runPods, n.serve}
 	for _, c := range n.beside {
 		runs = append(runs, c.Run)
 	}
@@ -99,6 +99,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// runPods begins when they have a network.
+func (n *assembled) runPods(ctx context.Context) error {
+	n.network.Await(ctx)
+	return n.pods.Run(ctx)
 }
 
 // clientConfig: what a node asks for is never too much for its own API server.
