@@ -43,8 +43,6 @@ const (
 	ReasonConfig  = "CreateContainerConfigError"
 	ReasonRun     = "RunContainerError"
 	ReasonSandbox = "FailedCreatePodSandBox"
-	// ReasonSysctl is final: the Pod has failed on this node, whatever happens.
-	ReasonSysctl = "SysctlForbidden"
 )
 
 // Error is why a container cannot be created. The agent shows both fields as they are.
