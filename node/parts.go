@@ -134,6 +134,7 @@ type parts struct {
 	clock   clock.WithTicker
 	// hostIPs of the node as they are now, primary family first.
 	hostIPs func() []netip.Addr
+	memory  *oomCounts
 	// admission counts which Pods the node has taken.
 	admission *admission
 	// owner is told which worker a container or sandbox belongs to.

@@ -102,6 +102,7 @@ func (p *pods) firstList(ctx context.Context, events <-chan cri.Event) error {
 			p.mu.Lock()
 			p.found = found
 			p.mu.Unlock()
+			p.memory.begin()
 			return nil
 		}
 		klog.FromContext(ctx).Error(err, "The runtime could not be asked what it has")
@@ -157,18 +158,18 @@ func (p *pods) dispatch(ctx context.Context, e cri.Event, synced bool) {
 	if w == nil {
 		return
 	}
-	w.tell(func(ctx context.Context) {
-		if e.Kind == cri.OOM {
-			w.oomed(e.ID)
-			return
-		}
-		w.exited(ctx, e)
-	})
+	if e.Kind == cri.OOM || p.memory.killed(uid, e.ID, e.ExitCode) {
+		w.tell(func(context.Context) { w.oomed(e.ID) })
+	}
+	if e.Kind == cri.Exit {
+		w.tell(func(context.Context) { w.exited(e) })
+	}
 }
 
 // relist has all workers compare what they know with what there is.
 func (p *pods) relist(ctx context.Context, synced bool) {
 	p.connected()
+	p.memory.begin()
 	found, err := p.list(ctx)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "The runtime could not be asked what it has")

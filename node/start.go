@@ -155,7 +155,7 @@ func (w *worker) begun(ctx context.Context, name string, instance podstate.Insta
 	case instance.State == podstate.Exited:
 		w.ended(name, instance)
 	case ended:
-		w.exited(ctx, exit)
+		w.exited(exit)
 	}
 }
 
