@@ -17,10 +17,28 @@ import (
 )
 
 // TestStories runs what users type, one file for each subject.
-func TestStories(t *testing.T) {
-	l := newLab(t, "--nodes", "2")
+func TestStories(t *testing.T) { newLab(t, "--nodes", "2").tell(t, "testdata") }
+
+// TestStacks runs the stories of testdata/stacks in clusters of either family, and of both in both
+// orders.
+func TestStacks(t *testing.T) {
+	const services4, services6, pods4, pods6 = "10.96.0.0/16", "fd00:10:96::/112", "10.244.0.0/16", "fd00:10:244::/56"
+	for _, stack := range []struct{ name, services, pods string }{
+		{"v4", services4, pods4},
+		{"v6", services6, pods6},
+		{"v4v6", services4 + "," + services6, pods4 + "," + pods6},
+		{"v6v4", services6 + "," + services4, pods6 + "," + pods4},
+	} {
+		t.Run(stack.name, func(t *testing.T) {
+			newLab(t, "--nodes", "1", "--service-cidr", stack.services, "--pod-cidr", stack.pods).tell(t, "testdata/stacks")
+		})
+	}
+}
+
+// tell runs all stories of a folder.
+func (l *lab) tell(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: dir,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kubectl": l.cmdKubectl, "within": l.cmdWithin, "capture": l.cmdCapture, "has": cmdHas, "typed": l.cmdTyped,
 		},
