@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -46,6 +47,8 @@ func TestMain(m *testing.M) {
 type lab struct {
 	name, dir, kubeconfig, home string
 	client                      kubernetes.Interface
+	// commands of stories beside those that all have.
+	commands map[string]func(*testscript.TestScript, bool, []string)
 }
 
 var labs atomic.Int32

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,11 +38,12 @@ func TestStacks(t *testing.T) {
 
 // tell runs all stories of a folder.
 func (l *lab) tell(t *testing.T, dir string) {
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"kubectl": l.cmdKubectl, "within": l.cmdWithin, "capture": l.cmdCapture, "has": cmdHas, "typed": l.cmdTyped,
+	}
+	maps.Copy(commands, l.commands)
 	testscript.Run(t, testscript.Params{
-		Dir: dir,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kubectl": l.cmdKubectl, "within": l.cmdWithin, "capture": l.cmdCapture, "has": cmdHas, "typed": l.cmdTyped,
-		},
+		Dir: dir, Cmds: commands,
 		Setup: func(e *testscript.Env) error {
 			name := strings.NewReplacer("_", "-", ".", "-").Replace(filepath.Base(e.WorkDir))
 			ns := strings.TrimPrefix(name, "script-")
