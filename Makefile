@@ -19,7 +19,7 @@ UP    ?=
 # The pages that must work as printed, where the folder exists; one script each, after a colon with
 # the families of the cluster if not both, IPv4 first.
 ACCEPTANCE ?= ../shared/acceptance
-PAGES      ?= page2-servicecidr page1-hostaliases page1-hostaliases:v4 page1-hostaliases:v6 page1-hostaliases:dual6
+PAGES      ?= page2-servicecidr page1-hostaliases page1-hostaliases:v4 page1-hostaliases:v6 page1-hostaliases:dual6 page3-dualstack
 
 BENCH    ?= .
 PROFILES ?=

@@ -96,9 +96,10 @@ func TestNodeRights(t *testing.T) {
 		check(t, "get configmap "+name, err, own)
 		_, err = node.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 		check(t, "list configmap "+name, err, own)
-		p, err := node.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
+		_, err = node.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
 		check(t, "get pod "+name, err, own)
-		if p, err = c.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{}); err != nil {
+		p, err := c.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
 		p.Status.Phase = corev1.PodRunning

@@ -18,7 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clienthttpstream "k8s.io/apimachinery/pkg/util/httpstream"
+	clienthttpstream "k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // what client-go returns
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	clientset "k8s.io/client-go/kubernetes"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
@@ -38,10 +38,9 @@ func pod(name, node string) *corev1.Pod {
 	}
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // TestPodDeletion tells what a deletion leaves behind: "gone", or the seconds of grace and the generation.
+//
+//go:fix inline
 func TestPodDeletion(t *testing.T) {
 	_, c := startServer(t, newEtcd(t), "10.96.0.0/16")
 	done := func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }
@@ -54,13 +53,13 @@ func TestPodDeletion(t *testing.T) {
 	}{
 		{name: "no node", deletes: []*int64{nil}, want: "gone"},
 		{name: "the Pod's own", node: "n", deletes: []*int64{nil}, want: "30 seconds, generation 2"},
-		{name: "asked for", node: "n", deletes: []*int64{ptr[int64](5)}, want: "5 seconds, generation 2"},
-		{name: "forced", node: "n", deletes: []*int64{ptr[int64](0)}, want: "gone"},
-		{name: "negative", node: "n", deletes: []*int64{ptr[int64](-3)}, want: "1 seconds, generation 2"},
+		{name: "asked for", node: "n", deletes: []*int64{new(int64(5))}, want: "5 seconds, generation 2"},
+		{name: "forced", node: "n", deletes: []*int64{new(int64(0))}, want: "gone"},
+		{name: "negative", node: "n", deletes: []*int64{new(int64(-3))}, want: "1 seconds, generation 2"},
 		{name: "again", node: "n", deletes: []*int64{nil, nil}, want: "30 seconds, generation 2"},
-		{name: "shortened", node: "n", deletes: []*int64{nil, ptr[int64](5)}, want: "5 seconds, generation 2"},
-		{name: "not lengthened", node: "n", deletes: []*int64{ptr[int64](5), ptr[int64](50)}, want: "5 seconds, generation 2"},
-		{name: "the agent's second", node: "n", deletes: []*int64{nil, ptr[int64](0)}, want: "gone"},
+		{name: "shortened", node: "n", deletes: []*int64{nil, new(int64(5))}, want: "5 seconds, generation 2"},
+		{name: "not lengthened", node: "n", deletes: []*int64{new(int64(5)), new(int64(50))}, want: "5 seconds, generation 2"},
+		{name: "the agent's second", node: "n", deletes: []*int64{nil, new(int64(0))}, want: "gone"},
 		{name: "finished", node: "n", change: done, deletes: []*int64{nil}, want: "gone"},
 	}
 	for _, row := range rows {
@@ -84,7 +83,7 @@ func TestPodDeletion(t *testing.T) {
 			got := "gone"
 			if p, err := api.Get(t.Context(), "p", metav1.GetOptions{}); err == nil {
 				got = fmt.Sprintf("%d seconds, generation %d", *p.DeletionGracePeriodSeconds, p.Generation)
-				_ = api.Delete(t.Context(), "p", metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)})
+				_ = api.Delete(t.Context(), "p", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
 			}
 			if got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
@@ -269,7 +268,7 @@ func TestPodStreams(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() {
-					_ = c.CoreV1().Pods("default").Delete(context.Background(), "p", metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)})
+					_ = c.CoreV1().Pods("default").Delete(context.Background(), "p", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
 				})
 				tryLogs(t, s)
 				tryExec(t, c, config)

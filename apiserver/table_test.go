@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,17 +20,17 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/duetk8s/duet/apiserver/access"
 	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/resource"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the answers of the rules to testdata/table")
 
 // TestTable runs every function of every row over an empty object: a type that does not fit its
 // row, a panic on what validation would refuse, or a row without its columns shows here.
 func TestTable(t *testing.T) {
 	seen := sets.New[string]()
-	for _, r := range table() {
+	for _, r := range completed() {
 		t.Run(r.Plural+"."+r.Group, func(t *testing.T) {
 			if id := r.Group + "/" + r.Plural; seen.Has(id) {
 				t.Errorf("%s twice", id)
@@ -81,6 +80,13 @@ func exercise(t *testing.T, r *resource.Resource) {
 	}
 }
 
+// completed is the table with what package access adds to it.
+func completed() []resource.Resource {
+	rows := table()
+	(&access.Guard{}).Complete(rows)
+	return rows
+}
+
 // write is what the store does with a row, in its order, and renders the answers.
 func write(t *testing.T, r *resource.Resource, obj, old runtime.Object) (answers []string) {
 	t.Helper()
@@ -117,7 +123,7 @@ func write(t *testing.T, r *resource.Resource, obj, old runtime.Object) (answers
 // begins with "update" is written over the first object.
 func TestRules(t *testing.T) {
 	rows := map[schema.GroupKind]*resource.Resource{}
-	for _, r := range table() {
+	for _, r := range completed() {
 		rows[schema.GroupKind{Group: r.Group, Kind: r.Kind}] = &r
 	}
 	files, err := filepath.Glob("testdata/table/*.yaml")
@@ -151,24 +157,8 @@ func TestRules(t *testing.T) {
 					first = obj
 				}
 			}
-			compareText(t, strings.TrimSuffix(file, ".yaml")+".txt", got.String())
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".txt", got.String())
 		})
-	}
-}
-
-func compareText(t *testing.T, golden, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
@@ -225,7 +215,7 @@ func TestRegardingLabel(t *testing.T) {
 
 // TestGeneratedNames checks a rule of names for prefixes too, which end in a dash.
 func TestGeneratedNames(t *testing.T) {
-	for _, r := range table() {
+	for _, r := range completed() {
 		if r.Name == nil {
 			continue
 		}

@@ -60,18 +60,6 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
-	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
-	if err != nil {
-		return err
-	}
-	ca, err := dynamiccertificates.NewStaticCAContent("cluster-ca", certificates.CA())
-	if err != nil {
-		return fmt.Errorf("certificate authority: %w", err)
-	}
-	nodePorts, err := clusterip.ParsePortRange(cfg.NodePorts)
-	if err != nil {
-		return err
-	}
 	images, err := registry.Open(filepath.Join(cfg.DataDir, "registry"))
 	if err != nil {
 		return err
@@ -82,15 +70,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer store.close()
-
-	api, err := apiserver.New(ctx, apiserver.Config{
-		Etcd: store.client, SharedEtcd: cfg.shared(),
-		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
-		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
-		Advertise: cfg.Listeners[0].Addr().String(),
-		TokenKey:  certificates.ServiceAccountKey(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeClient: certificates.NodeClient,
-	})
+	api, err := newAPI(ctx, cfg, certificates, images, store.client)
 	if err != nil {
 		return err
 	}
@@ -121,6 +101,30 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	case <-store.failed(): // its requests are never answered: waiting for those who sent them has no end
 		return store.member.Failure()
 	}
+}
+
+// newAPI makes the API server on what has been opened.
+func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, images *registry.Store, client *kubernetes.Client) (*apiserver.Server, error) {
+	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := dynamiccertificates.NewStaticCAContent("cluster-ca", certificates.CA())
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	nodePorts, err := clusterip.ParsePortRange(cfg.NodePorts)
+	if err != nil {
+		return nil, err
+	}
+	return apiserver.New(ctx, apiserver.Config{
+		Etcd: client, SharedEtcd: cfg.shared(),
+		Families: dualstack.Order(cfg.ServiceCIDRs), NodePorts: nodePorts,
+		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
+		Advertise: cfg.Listeners[0].Addr().String(),
+		TokenKey:  certificates.ServiceAccountKey(),
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeClient: certificates.NodeClient,
+	})
 }
 
 // stopped turns an end that nobody asked for into an error, so that everything else ends too.

@@ -33,7 +33,7 @@ type upFlags struct {
 	cluster
 	nodes                            int
 	serviceCIDR, podCIDR, kubeconfig string
-	uplink                           bool
+	uplink, externalIPs              bool
 	port                             uint16
 }
 
@@ -56,6 +56,7 @@ func (f *upFlags) addFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.serviceCIDR, "service-cidr", defaultServiceCIDR, "ranges of Service addresses, the default family first; one is single-stack")
 	c.Flags().StringVar(&f.podCIDR, "pod-cidr", defaultPodCIDR, "ranges of Pod addresses, split into /24 and /64 per node")
 	c.Flags().BoolVar(&f.uplink, "uplink", true, "give the cluster a way out; without, nothing leaves it")
+	c.Flags().BoolVar(&f.externalIPs, "allow-external-ips", false, "let Services claim spec.externalIPs; whoever may create a Service can then take over traffic to any address")
 	c.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "the file to add context duet-NAME to (default $KUBECONFIG, or ~/.kube/config)")
 	c.Flags().Uint16Var(&f.port, "port", 0, "port of the API on 127.0.0.1; 0 is any free one, kept from then on")
 }
@@ -69,7 +70,7 @@ func (p Program) request(c *cobra.Command, f upFlags) (r lab.Request, fresh lab.
 	if f.nodes < 0 {
 		return r, fresh, &lab.FlagError{Flag: "--nodes", Value: fmt.Sprint(f.nodes), Problem: "less than none", Want: "want 0 or more"}
 	}
-	fresh = lab.Settings{Name: f.name, Nodes: f.nodes, Uplink: f.uplink, Port: f.port}
+	fresh = lab.Settings{Name: f.name, Nodes: f.nodes, Uplink: f.uplink, ExternalIPs: f.externalIPs, Port: f.port}
 	if fresh.ServiceCIDRs, err = parseRanges("service-cidr", f.serviceCIDR); err != nil {
 		return r, fresh, err
 	}
@@ -92,6 +93,9 @@ func (p Program) request(c *cobra.Command, f upFlags) (r lab.Request, fresh lab.
 	}
 	if given("uplink") {
 		r.Uplink = &fresh.Uplink
+	}
+	if given("allow-external-ips") {
+		r.ExternalIPs = &fresh.ExternalIPs
 	}
 	if given("kubeconfig") {
 		r.Kubeconfig = fresh.Kubeconfig

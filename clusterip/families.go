@@ -20,7 +20,7 @@ func (s *Space) planFamilies(svc, old *corev1.Service) error {
 
 	// Round 1: what the fields say by themselves.
 	if errs := CheckClusterIPs(svc, old); len(errs) > 0 {
-		return invalid(svc, errs...)
+		return invalid(svc, append(checkSwap(svc, old), errs...)...)
 	}
 	// Round 2: policy against the lengths of the lists, and families that only an address names.
 	errs := release(svc, old)
@@ -67,6 +67,19 @@ func settlePolicy(svc, old *corev1.Service) {
 		policy = corev1.IPFamilyPolicyRequireDualStack
 	}
 	svc.Spec.IPFamilyPolicy = &policy
+}
+
+// checkSwap names the cause when an update exchanges the families of both addresses (A6.6): that
+// the addresses do not fit them is only what follows.
+func checkSwap(svc, old *corev1.Service) field.ErrorList {
+	if old == nil || headless(old) || headless(svc) {
+		return nil
+	}
+	families, before := svc.Spec.IPFamilies, old.Spec.IPFamilies
+	if len(families) < 2 || len(before) < 2 || families[0] == before[0] {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(specPath("ipFamilies").Index(0), families, "may not change once set")}
 }
 
 // release drops the secondary address and family when an update says SingleStack and left the lists

@@ -148,6 +148,7 @@ func codeOf(path, message string) string {
 		{"E6", "spec.ipFamilyPolicy", "must be 'SingleStack' to release the secondary cluster IP"},
 		{"E7", "spec.ipFamilyPolicy", "must be 'SingleStack' to release the secondary IP family"},
 		{"Vf", "spec.clusterIPs[", " value as indicated by `ipFamilies["},
+		{"Vp", "spec.ipFamilies[0]", "may not change once set"},
 	} {
 		if strings.HasPrefix(path, row.path) && strings.Contains(message, row.detail) {
 			return row.code

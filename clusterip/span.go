@@ -41,6 +41,12 @@ func addressSpan(p netip.Prefix) (span, bool) {
 	return s, usable
 }
 
+// Usable reports whether a Service can have addr from p (B6.2).
+func Usable(p netip.Prefix, addr netip.Addr) bool {
+	s, ok := addressSpan(p)
+	return ok && p.Contains(addr) && s.contains(numberOf(addr))
+}
+
 // ValidateRanges checks the Service ranges of the command line beyond what [dualstack.Parse] does:
 // the first one must have room for more than the cluster's own Services (B4.7).
 func ValidateRanges(prefixes []netip.Prefix) error {

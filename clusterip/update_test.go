@@ -10,7 +10,8 @@ import (
 )
 
 // Table A6.3, with "any" and "rejected" spelled out. Lower case is a family, upper case an address
-// of it. "validation" means that the plan lets it pass unchanged, for validation to refuse.
+// of it. Vp says that the primary family may not change (A6.6). "validation" means that the plan
+// lets it pass unchanged, for validation to refuse.
 const tableA63 = `
 | old | new policy | new families | new clusterIPs | result |
 |---|---|---|---|---|
@@ -29,6 +30,8 @@ const tableA63 = `
 | R[a,b] | nil, P or R | [a] | [A] | E6+E7 |
 | P[a,b] | nil, P or R | nil or [a,b] | [A] | E6 |
 | R[a,b] | nil, P or R | nil or [a,b] | [A] | E6 |
+| P[a,b] | nil, P or R | [b,a] | nil or [A,B] | Vf+Vp |
+| R[a,b] | nil, P or R | [b,a] | nil or [A,B] | Vf+Vp |
 | P[a,b] | S | nil, [a] or [a,b] | nil, [A] or [A,B] | downgraded |
 | R[a,b] | S | nil, [a] or [a,b] | nil, [A] or [A,B] | downgraded |
 | R[a,b] | S | [b] | nil or [A,B] | Vf |

@@ -7,29 +7,30 @@ import (
 	"time"
 
 	events "github.com/containerd/containerd/api/events"
-	eventservice "github.com/containerd/containerd/api/services/events/v1"
+	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-func envelope(t *testing.T, topic string, event proto.Message) *eventservice.Envelope {
+func envelope(t *testing.T, topic string, event proto.Message) *types.Envelope {
 	t.Helper()
 	data, err := proto.Marshal(event)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// containerd 1.6 names types without a host.
-	return &eventservice.Envelope{Topic: topic, Namespace: "k8s.io", Event: &anypb.Any{TypeUrl: "containerd.events.X", Value: data}}
+	return &types.Envelope{Topic: topic, Namespace: "k8s.io", Event: &anypb.Any{TypeUrl: "containerd.events.X", Value: data}}
 }
 
 func TestDecode(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 5, time.UTC)
 	for _, test := range []struct {
 		name     string
-		envelope *eventservice.Envelope
+		envelope *types.Envelope
 		want     Event
 		ok       bool
 	}{
@@ -37,13 +38,30 @@ func TestDecode(t *testing.T) {
 		{"exit of an exec", envelope(t, "/tasks/exit", &events.TaskExit{ContainerID: "c", ID: "probe", ExitedAt: timestamppb.New(at)}), Event{}, false},
 		{"oom", envelope(t, "/tasks/oom", &events.TaskOOM{ContainerID: "c"}), Event{Kind: OOM, ID: "c", At: time.Unix(0, 0).UTC()}, true},
 		{"other", envelope(t, "/tasks/start", &events.TaskStart{ContainerID: "c"}), Event{}, false},
-		{"broken", &eventservice.Envelope{Topic: "/tasks/exit", Event: &anypb.Any{Value: []byte{0xff}}}, Event{}, false},
+		{"broken", &types.Envelope{Topic: "/tasks/exit", Event: &anypb.Any{Value: []byte{0xff}}}, Event{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, ok := decode(test.envelope); got != test.want || ok != test.ok {
 				t.Errorf("got %v, %v", got, ok)
 			}
 		})
+	}
+}
+
+// TestNumber: every signal of CRI's has a number, as Linux counts.
+func TestNumber(t *testing.T) {
+	for value, name := range runtimeapi.Signal_name {
+		if n := number(runtimeapi.Signal(value)); (n == 0) != (value == 0) {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+	for signal, want := range map[runtimeapi.Signal]uint32{
+		runtimeapi.Signal_SIGNAL_SIGUSR1: 10, runtimeapi.Signal_SIGNAL_SIGCLD: 17, runtimeapi.Signal_SIGNAL_SIGRTMIN: 34,
+		runtimeapi.Signal_SIGNAL_SIGRTMINPLUS2: 36, runtimeapi.Signal_SIGNAL_SIGRTMAXMINUS14: 50, runtimeapi.Signal_SIGNAL_SIGRTMAX: 64,
+	} {
+		if n := number(signal); n != want {
+			t.Errorf("%s: %d, want %d", signal, n, want)
+		}
 	}
 }
 

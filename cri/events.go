@@ -6,6 +6,7 @@ import (
 
 	events "github.com/containerd/containerd/api/events"
 	eventservice "github.com/containerd/containerd/api/services/events/v1"
+	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/klog/v2"
@@ -15,11 +16,11 @@ import (
 type EventKind int
 
 const (
-	// Relist: what happened up to now is unknown, ask CRI for all of it.
+	// Relist says that what happened up to now is unknown: ask CRI for all of it.
 	Relist EventKind = iota
 	// Exit of the first process of a container or sandbox.
 	Exit
-	// OOM: the kernel killed a process of a container for its memory.
+	// OOM says that the kernel killed a process of a container for its memory.
 	OOM
 )
 
@@ -94,7 +95,7 @@ func (r *Runtime) subscribe(ctx context.Context, out chan<- Event) error {
 
 // decode reads an envelope; ok is false for what is no business of a Pod, such as the exit of an
 // exec's process.
-func decode(envelope *eventservice.Envelope) (event Event, ok bool) {
+func decode(envelope *types.Envelope) (event Event, ok bool) {
 	switch envelope.GetTopic() {
 	case "/tasks/exit":
 		exit, err := unmarshal(envelope, &events.TaskExit{})
@@ -118,7 +119,7 @@ func decode(envelope *eventservice.Envelope) (event Event, ok bool) {
 // unmarshal reads what is in an envelope by the type that its topic implies: containerd names the
 // types differently from release to release ("containerd.events.TaskExit" in 1.6, without a host),
 // the bytes are the same.
-func unmarshal[M proto.Message](envelope *eventservice.Envelope, into M) (M, error) {
+func unmarshal[M proto.Message](envelope *types.Envelope, into M) (M, error) {
 	return into, proto.Unmarshal(envelope.GetEvent().GetValue(), into)
 }
 

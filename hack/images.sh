@@ -36,7 +36,8 @@ archive() {
   echo "$file: $image, $(du -h "$file" | cut -f1)"
 }
 
-# base ROOT: what a shell and name lookups need. Debian's busybox-static crashes in those.
+# base ROOT: what a shell and name lookups need. Debian's busybox-static crashes in those, and wget of
+# either busybox at its option -T: GNU's takes its place, and tries once as that does.
 base() {
   local root=$1
   mkdir -p "$root"/{etc,tmp,root,proc,sys,dev,run,var/log}
@@ -46,15 +47,16 @@ base() {
   printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
   local applet
   for applet in $(chroot "$root" /bin/busybox --list); do
-    [ "$applet" = busybox ] || [ -e "$root/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
+    [ "$applet" = busybox ] || [ -e "$root/bin/$applet" ] || [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
   done
+  echo 'tries = 1' >"$root/etc/wgetrc"
 }
 
-unpack "$work/busybox" busybox
+unpack "$work/busybox" busybox wget
 base "$work/busybox"
 archive "$work/busybox" docker.io/library/busybox:1.28 "$out/busybox-1.28.tar" '["sh"]'
 
-unpack "$work/nginx" busybox nginx-light
+unpack "$work/nginx" busybox wget nginx-light
 base "$work/nginx"
 mkdir -p "$work/nginx"/{etc/nginx/conf.d,var/lib/nginx,var/www/html,usr/share/nginx/html}
 cat >"$work/nginx/etc/nginx/nginx.conf" <<'CONF'

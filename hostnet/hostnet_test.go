@@ -2,18 +2,16 @@ package hostnet
 
 import (
 	"context"
-	"flag"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/golden"
+)
 
 func prefixes(list ...string) []netip.Prefix {
 	var out []netip.Prefix
@@ -26,22 +24,22 @@ func prefixes(list ...string) []netip.Prefix {
 // veth makes a pair of links with addresses at one end.
 func veth(t *testing.T, name string, addresses ...string) {
 	t.Helper()
-	needSandbox(t)
-	run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", name+"p")
+	sandbox.Need(t)
+	sandbox.Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", name+"p")
 	t.Cleanup(func() {
 		if err := RemoveLink(name); err != nil {
 			t.Error(err)
 		}
 	})
-	run(t, "ip", "link", "set", name+"p", "up")
-	run(t, "ip", "link", "set", name, "up")
+	sandbox.Run(t, "ip", "link", "set", name+"p", "up")
+	sandbox.Run(t, "ip", "link", "set", name, "up")
 	for _, a := range addresses {
-		run(t, "ip", append([]string{"addr", "add"}, append(strings.Fields(a), "dev", name)...)...)
+		sandbox.Run(t, "ip", append([]string{"addr", "add"}, append(strings.Fields(a), "dev", name)...)...)
 	}
 }
 
 func TestTable(t *testing.T) {
-	needSandbox(t)
+	sandbox.Need(t)
 	for _, tt := range []struct {
 		name  string
 		table Table
@@ -65,7 +63,7 @@ func TestTable(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			golden(t, "table-"+tt.name, run(t, "nft", "list", "table", "inet", TableName))
+			golden.Check(t, "testdata/table-"+tt.name+".golden", sandbox.Run(t, "nft", "list", "table", "inet", TableName))
 		})
 	}
 	for range 2 {
@@ -73,31 +71,14 @@ func TestTable(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if out := run(t, "nft", "list", "ruleset"); out != "" {
+	if out := sandbox.Run(t, "nft", "list", "ruleset"); out != "" {
 		t.Errorf("left behind: %s", out)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
 	}
 }
 
 func TestRoutes(t *testing.T) {
 	veth(t, "r0", "172.30.0.3/24", "fd00:172:30::3/64 nodad")
-	run(t, "ip", "route", "add", "10.9.0.0/24", "via", "172.30.0.9") // somebody else's
+	sandbox.Run(t, "ip", "route", "add", "10.9.0.0/24", "via", "172.30.0.9") // somebody else's
 	route := func(to, via string) Route {
 		return Route{netip.MustParsePrefix(to), netip.MustParseAddr(via)}
 	}
@@ -126,7 +107,7 @@ func TestRoutes(t *testing.T) {
 			}
 			var got []string
 			for _, f := range []string{"-4", "-6"} {
-				for line := range strings.Lines(run(t, "ip", f, "route", "show", "proto", "146")) {
+				for line := range strings.Lines(sandbox.Run(t, "ip", f, "route", "show", "proto", "146")) {
 					line, _, _ = strings.Cut(line, " dev")
 					got = append(got, line)
 				}
@@ -136,14 +117,80 @@ func TestRoutes(t *testing.T) {
 			}
 		})
 	}
-	if out := run(t, "ip", "route", "show", "10.9.0.0/24"); out == "" {
+	if out := sandbox.Run(t, "ip", "route", "show", "10.9.0.0/24"); out == "" {
 		t.Error("another's route is gone")
+	}
+}
+
+// A fallback counts only where there is no other route, not even a default.
+func TestLinkRoutes(t *testing.T) {
+	veth(t, "k0", "172.30.0.3/24", "fd00:172:30::3/64 nodad")
+	veth(t, "k1", "172.30.1.3/24", "fd00:172:31::3/64 nodad")
+	index := func(name string) int {
+		link, err := net.InterfaceByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Index
+	}
+	fallback := func(to string) LinkRoute { return LinkRoute{To: netip.MustParsePrefix(to), Index: index("k0")} }
+	local := func(to string) LinkRoute {
+		return LinkRoute{To: netip.MustParsePrefix(to), Index: Loopback, Local: true}
+	}
+	ways := func() string {
+		var out []string
+		for _, to := range []string{"10.96.0.1", "10.97.0.1", "192.0.0.8", "fd00:10:96::1", "fd00:10:97::1", "100::ff00"} {
+			text, err := exec.CommandContext(t.Context(), "ip", "route", "get", to).CombinedOutput()
+			_, link, _ := strings.Cut(string(text), "dev ")
+			link, _, _ = strings.Cut(link, " ")
+			if err != nil {
+				link = "-"
+			}
+			out = append(out, link)
+		}
+		return strings.Join(out, " ")
+	}
+	sandbox.Run(t, "ip", "link", "set", "lo", "up")
+	first := []LinkRoute{fallback("10.96.0.0/16"), local("192.0.0.8/32"), fallback("fd00:10:96::/112"), local("100::ff00/128")}
+	for _, step := range []struct {
+		name, want string
+		do         func() error
+	}{
+		{"nothing", "- - - - - -", func() error { return nil }},
+		{"all", "k0 - lo k0 - lo", func() error { return SetLinkRoutes(first) }},
+		{"again", "k0 - lo k0 - lo", func() error { return SetLinkRoutes(first) }},
+		{"some change", "- k0 lo - k0 lo", func() error {
+			return ChangeLinkRoutes([]LinkRoute{fallback("10.97.0.0/16"), fallback("fd00:10:97::/112")}, []LinkRoute{first[0], first[2]})
+		}},
+		{"and again", "- k0 lo - k0 lo", func() error {
+			return ChangeLinkRoutes([]LinkRoute{fallback("10.97.0.0/16"), fallback("fd00:10:97::/112")}, []LinkRoute{first[0], first[2]})
+		}},
+		{"somebody's default", "k1 k1 lo k1 k1 lo", func() error {
+			sandbox.IP(t, "route add default via 172.30.1.1\n-6 route add default via fd00:172:31::1")
+			return nil
+		}},
+		{"no default", "- k0 lo - k0 lo", func() error {
+			sandbox.IP(t, "route del default\n-6 route del default")
+			return nil
+		}},
+		{"all replaced", "k0 - - - - lo", func() error { return SetLinkRoutes([]LinkRoute{first[0], first[3]}) }},
+		{"none", "- - - - - -", func() error { return SetLinkRoutes(nil) }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if got := ways(); got != step.want {
+			t.Errorf("%s: got %s, want %s", step.name, got, step.want)
+		}
+	}
+	if err := ChangeLinkRoutes([]LinkRoute{{To: netip.MustParsePrefix("10.98.0.0/16"), Index: 999}}, nil); err == nil {
+		t.Error("no error for a link that is none")
 	}
 }
 
 func TestReadAndWatch(t *testing.T) {
 	veth(t, "w0", "172.30.0.3/24", "fd00:172:30::3/64 nodad", "fd00:172:30::77/64 nodad valid_lft 3600 preferred_lft 0")
-	run(t, "ip", "route", "add", "default", "via", "172.30.0.1", "metric", "7")
+	sandbox.Run(t, "ip", "route", "add", "default", "via", "172.30.0.1", "metric", "7")
 	s, err := Read()
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +217,7 @@ func TestReadAndWatch(t *testing.T) {
 	changes, done := make(chan struct{}, 100), make(chan error)
 	go func() { done <- Watch(ctx, func() { changes <- struct{}{} }) }()
 	<-changes // the first
-	run(t, "ip", "addr", "add", "172.30.0.99/24", "dev", "w0")
+	sandbox.Run(t, "ip", "addr", "add", "172.30.0.99/24", "dev", "w0")
 	<-changes
 	cancel()
 	if err := <-done; err != nil {
@@ -179,7 +226,7 @@ func TestReadAndWatch(t *testing.T) {
 }
 
 func TestBridge(t *testing.T) {
-	needSandbox(t)
+	sandbox.Need(t)
 	t.Cleanup(func() {
 		for range 2 {
 			if err := RemoveLink("duet0"); err != nil {
@@ -188,7 +235,7 @@ func TestBridge(t *testing.T) {
 		}
 	})
 	show := func() string {
-		out := run(t, "ip", "-br", "addr", "show", "dev", "duet0")
+		out := sandbox.Run(t, "ip", "-br", "addr", "show", "dev", "duet0")
 		return regexp.MustCompile(` +`).ReplaceAllString(strings.TrimSpace(out), " ")
 	}
 	for range 2 {
@@ -199,7 +246,7 @@ func TestBridge(t *testing.T) {
 	if got := show(); !strings.Contains(got, "10.244.0.1/24 fd00:10:244::1/64") {
 		t.Error(got)
 	}
-	if out := run(t, "ip", "addr", "show", "dev", "duet0"); strings.Contains(out, "tentative") || !strings.Contains(out, "mtu 1400") {
+	if out := sandbox.Run(t, "ip", "addr", "show", "dev", "duet0"); strings.Contains(out, "tentative") || !strings.Contains(out, "mtu 1400") {
 		t.Error(out)
 	}
 	if err := (Bridge{"duet0", 1300, prefixes("10.244.7.1/24")}).Set(); err != nil {
@@ -219,7 +266,7 @@ func TestForward(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(t, "ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "f0", "proto", "ra")
+	sandbox.Run(t, "ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "f0", "proto", "ra")
 	if err := Forward(); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +285,7 @@ func TestForward(t *testing.T) {
 
 func TestWithin(t *testing.T) {
 	veth(t, "n0")
-	run(t, "ip", "netns", "add", "duet-test-within")
+	sandbox.Run(t, "ip", "netns", "add", "duet-test-within")
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", "duet-test-within").Run() })
 	links := func(path string) string {
 		var names []string

@@ -28,12 +28,9 @@ func SetRoutes(want []Route) error {
 	}
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		have, err := dump(func() ([]netlink.Route, error) {
-			return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: RouteProtocol},
-				netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-		})
+		have, err := ourRoutes(family, unix.RT_TABLE_MAIN)
 		if err != nil {
-			return fmt.Errorf("list routes: %w", err)
+			return err
 		}
 		for _, r := range have {
 			to := prefixOf(r.Dst)

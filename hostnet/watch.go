@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink/nl"
@@ -15,8 +16,17 @@ import (
 // until ctx ends. Whoever is called looks for himself what has changed: when changes come faster than
 // they are taken the kernel drops the messages, which counts as one change.
 func Watch(ctx context.Context, changed func()) error {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	return watch(ctx, changed, append(slices.Clone(links), unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE))
+}
+
+// WatchLinks is [Watch] without routes.
+func WatchLinks(ctx context.Context, changed func()) error { return watch(ctx, changed, links) }
+
+// The groups of messages about links and addresses.
+var links = []uint{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR}
+
+func watch(ctx context.Context, changed func(), groups []uint) error {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
 		return fmt.Errorf("subscribe to changes of the network: %w", err)
 	}

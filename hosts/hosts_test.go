@@ -2,20 +2,17 @@ package hosts
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/duetk8s/duet/test/golden"
+)
 
 // What the golden tables combine; one file for each way a Pod can be named.
 var (
@@ -88,25 +85,8 @@ func TestRender(t *testing.T) {
 				want := Render(ForHostNetwork(&p, []byte(nodeFile)))
 				fmt.Fprintf(&got, "==> host network, aliases: %s\n%s", aliases.name, want)
 			}
-			golden(t, n.file+".txt", got.Bytes())
+			golden.Check(t, "testdata/"+n.file+".txt", got.Bytes())
 		})
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; got\n%s", file, got)
 	}
 }
 

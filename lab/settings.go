@@ -21,8 +21,9 @@ type Settings struct {
 	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"` // the first decides the default family
 	PodCIDRs     []netip.Prefix `json:"podCIDRs"`
 	Uplink       bool           `json:"uplink"`
-	Kubeconfig   string         `json:"kubeconfig"` // the file that holds our context
-	Port         uint16         `json:"port"`       // on 127.0.0.1; 0 until the first start has picked one
+	ExternalIPs  bool           `json:"externalIPs"` // Services may have spec.externalIPs
+	Kubeconfig   string         `json:"kubeconfig"`  // the file that holds our context
+	Port         uint16         `json:"port"`        // on 127.0.0.1; 0 until the first start has picked one
 }
 
 // Request is what the user typed. Nil or empty means: as remembered, or the default.
@@ -30,7 +31,7 @@ type Request struct {
 	Name, DataDir          string
 	Nodes                  *int
 	ServiceCIDRs, PodCIDRs []netip.Prefix
-	Uplink                 *bool
+	Uplink, ExternalIPs    *bool
 	Kubeconfig             string
 	Port                   *uint16
 }
@@ -69,6 +70,9 @@ func merge(s Settings, r Request) (Settings, error) {
 	if r.Uplink != nil {
 		s.Uplink = *r.Uplink
 	}
+	if r.ExternalIPs != nil {
+		s.ExternalIPs = *r.ExternalIPs
+	}
 	if r.Kubeconfig != "" {
 		s.Kubeconfig = r.Kubeconfig
 	}
@@ -105,7 +109,7 @@ func checkRanges(s Settings) error {
 // same tells whether a running server with settings a already is what b asks for. Port 0 asks for
 // any port; the number of nodes and the file that holds the context are not the server's business.
 func same(a, b Settings) bool {
-	return a.Uplink == b.Uplink && (b.Port == 0 || a.Port == b.Port) &&
+	return a.Uplink == b.Uplink && a.ExternalIPs == b.ExternalIPs && (b.Port == 0 || a.Port == b.Port) &&
 		slices.Equal(a.ServiceCIDRs, b.ServiceCIDRs) && slices.Equal(a.PodCIDRs, b.PodCIDRs)
 }
 

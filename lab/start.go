@@ -48,13 +48,17 @@ func portOf(l *net.TCPListener) uint16 { return uint16(l.Addr().(*net.TCPAddr).P
 
 // serverArgs are the flags of the server of a cluster. --data-dir comes first: see serverDir.
 func serverArgs(dir string, s Settings) []string {
-	return []string{
+	args := []string{
 		"server", option("data-dir", dir), option("name", s.Name),
 		option("service-cidr", commas(s.ServiceCIDRs)), option("pod-cidr", commas(s.PodCIDRs)),
 		option("listen", "[::]:6443"), option("listen-fd", fdListener),
 		option("advertise", commas(addrs(numbered(numberControl)))), option("load-balancer-pool", commas(loadBalancerPool)),
 		option("ready-fd", fdReady), option("lock-fd", fdLock),
 	}
+	if s.ExternalIPs {
+		args = append(args, "--allow-external-ips")
+	}
+	return args
 }
 
 // commas writes a list as flags take it.

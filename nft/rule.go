@@ -214,16 +214,30 @@ func IsLocal() Rule {
 	}
 }
 
-// NotLoopback matches packets to other addresses than a family's of loopback.
-func NotLoopback(f dualstack.Family) Rule {
-	h := headerOf(f)
-	out := load(register, []Field{Destination(f)})
-	if f == dualstack.IPv6 {
-		return append(out, &expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: netip.IPv6Loopback().AsSlice()})
+// Is matches packets whose field is this address.
+func Is(address Field, value netip.Addr) Rule {
+	return append(load(register, []Field{address}), &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: value.AsSlice()})
+}
+
+// Replace writes other source and destination addresses into a packet, which connection tracking does
+// not know of. In IPv6 their sum must be that of the old ones, because checksums stay as they are.
+func Replace(source, destination netip.Addr) Rule {
+	h := headerOf(dualstack.Of(source))
+	var out Rule
+	for _, part := range []struct {
+		offset uint32
+		value  netip.Addr
+	}{{h.source, source}, {h.dest, destination}} {
+		write := &expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: register, Base: expr.PayloadBaseNetworkHeader,
+			Offset: part.offset, Len: h.length,
+		}
+		if source.Is4() {
+			write.CsumType, write.CsumOffset, write.CsumFlags = expr.CsumTypeInet, 10, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR
+		}
+		out = append(out, &expr.Immediate{Register: register, Data: part.value.AsSlice()}, write)
 	}
-	return append(out,
-		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: h.length, Mask: []byte{255, 0, 0, 0}, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: []byte{127, 0, 0, 0}})
+	return out
 }
 
 // Masquerade lets a connection leave with this machine's address.

@@ -17,15 +17,17 @@ type Chain struct {
 	Rules []Rule
 }
 
-// Hook is where in a packet's way a chain sees the first packet of each connection.
+// Hook is where in a packet's way a chain sees it.
 type Hook int
 
-// The hooks of address translation.
+// The hooks. Those of address translation see the first packet of each connection.
 const (
-	None Hook = iota
-	Prerouting
-	Output
-	Postrouting
+	None        Hook = iota
+	Prerouting       // translates destinations of what comes in
+	Output           // translates destinations of what this machine sends
+	Postrouting      // translates sources
+	Sent             // every packet that this machine sends, before its connection is known
+	Delivered        // every packet to this machine, after translation
 )
 
 // Schema is what a table consists of.
@@ -133,8 +135,7 @@ func (t *Table) addChains(list []Chain) {
 	for i, c := range list {
 		chains[i] = &nftables.Chain{Table: t.table, Name: c.Name}
 		if c.Hook != None {
-			chains[i].Type = nftables.ChainTypeNAT
-			chains[i].Hooknum, chains[i].Priority = c.Hook.kernel()
+			chains[i].Type, chains[i].Hooknum, chains[i].Priority = c.Hook.kernel()
 		}
 		t.conn.AddChain(chains[i])
 	}
@@ -145,14 +146,18 @@ func (t *Table) addChains(list []Chain) {
 	}
 }
 
-func (h Hook) kernel() (*nftables.ChainHook, *nftables.ChainPriority) {
+func (h Hook) kernel() (nftables.ChainType, *nftables.ChainHook, *nftables.ChainPriority) {
 	switch h {
 	case Prerouting:
-		return nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
+		return nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
 	case Output:
-		return nftables.ChainHookOutput, nftables.ChainPriorityNATDest
+		return nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest
+	case Sent:
+		return nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityRaw
+	case Delivered:
+		return nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource + 50)
 	default:
-		return nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
+		return nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
 	}
 }
 

@@ -131,7 +131,7 @@ func (p *podContent) Container(ctx context.Context, want containerWanted) (*runt
 		return nil, "", err
 	}
 	lost := ""
-	if managesHosts(want) {
+	if container.MountsHosts(want.Pod, want.Container, len(want.PodIPs) > 0) {
 		if lost, err = p.writeHosts(pod, want.PodIPs, h); err != nil {
 			return nil, lost, err
 		}
@@ -154,17 +154,6 @@ func imageOf(want containerWanted) container.Image {
 		image.UID = &uid.Value
 	}
 	return image
-}
-
-// managesHosts: a container has the Pod's hosts file unless it mounts another at exactly that path,
-// or the Pod has no address yet (C4.3).
-func managesHosts(want containerWanted) bool {
-	for _, m := range want.Container.VolumeMounts {
-		if m.MountPath == nodeHosts {
-			return false
-		}
-	}
-	return want.Pod.Spec.HostNetwork || len(want.PodIPs) > 0
 }
 
 // writeHosts writes the Pod's hosts file in place (C4.4); lost tells what an edit of it had added.

@@ -308,7 +308,7 @@ func (p *pods) removeOrphans(ctx context.Context, found map[types.UID]inventory)
 func (p *pods) removeOrphan(ctx context.Context, uid types.UID, found inventory) error {
 	for _, c := range found.containers {
 		if c.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING {
-			if err := p.runtime.StopContainer(ctx, c.GetId(), orphanGrace); err != nil {
+			if err := p.runtime.StopContainer(ctx, c.GetId(), runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT, orphanGrace); err != nil {
 				return err
 			}
 		}

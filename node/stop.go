@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/node/internal/container"
 	"github.com/duetk8s/duet/node/internal/podstate"
 )
 
@@ -42,7 +45,7 @@ func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
 			}
 			grace = max(a.Deadline.Sub(w.clock.Now()), leastGrace)
 		}
-		instance, ok := w.stop(ctx, id, max(grace, 0))
+		instance, ok := w.stop(ctx, id, container.StopSignal(c), max(grace, 0))
 		if !ok {
 			return nil
 		}
@@ -54,9 +57,9 @@ func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
 }
 
 // stop asks the runtime until it has stopped an instance, or ctx ends: ok is false then.
-func (w *worker) stop(ctx context.Context, id string, grace time.Duration) (instance podstate.Instance, ok bool) {
+func (w *worker) stop(ctx context.Context, id string, signal runtimeapi.Signal, grace time.Duration) (instance podstate.Instance, ok bool) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := w.runtime.StopContainer(ctx, id, grace)
+		err := w.runtime.StopContainer(ctx, id, signal, grace)
 		if err == nil {
 			break
 		}

@@ -8,13 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/nft"
 )
 
 // filled is a proxy whose table holds n dual-stack Services with two endpoints each.
 func filled(b *testing.B, n int) *Proxy {
 	b.Helper()
-	needSandbox(b)
+	sandbox.Need(b)
 	p := &Proxy{
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
 		ledger: newLedger(), stale: true,
@@ -69,7 +70,7 @@ func BenchmarkChange(b *testing.B) {
 			}
 			for i := 0; b.Loop(); i++ {
 				p.take("7", nth(7, i+1))
-				if err := p.table.Apply(p.ledger.changes(&p.classes)); err != nil {
+				if err := p.table.Apply(p.ledger.changes(&p.classes).Changes); err != nil {
 					b.Fatal(err)
 				}
 				p.ledger.written()

@@ -136,6 +136,7 @@ func (w *writer) port(p *Port) {
 	w.add(kindServices, f, at(p.ClusterIP), inside())
 	external := slices.Concat(p.External, p.Balancers)
 	for _, a := range external {
+		w.out = append(w.out, route(netip.PrefixFrom(a, a.BitLen())))
 		w.add(kindServices, f, at(a), all())
 		if p.ExternalLocal {
 			w.add(kindLocalServices, f, at(a), local())
@@ -151,6 +152,9 @@ func (w *writer) port(p *Port) {
 	if p.NodePort != 0 {
 		key := nft.Bytes(p.Protocol, p.NodePort)
 		w.add(kindNodePorts, f, key, all())
+		if len(p.All) > 0 {
+			w.add(kindLoopback, f, key, "")
+		}
 		if p.ExternalLocal {
 			w.add(kindLocalNodePorts, f, key, local())
 		}

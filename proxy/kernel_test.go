@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"context"
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +18,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -39,7 +45,11 @@ func newCluster(t testing.TB, config Config) *cluster {
 		Services: informer(c.services, &corev1.Service{}), EndpointSlices: informer(c.slices, &discoveryv1.EndpointSlice{}),
 		ServiceCIDRs: informer(c.cidrs, &networkingv1.ServiceCIDR{}), Nodes: informer(c.nodes, &corev1.Node{}),
 	}
-	c.nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}})
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}}
+	for _, ip := range strings.Fields(nodeIPs) {
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
+	}
+	c.nodes.Add(node)
 	c.cidrs.Add(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}})
 	config.Node = nodeName
 	config.Open = func() (Table, error) {
@@ -136,7 +146,7 @@ func TestTraffic(t *testing.T) {
 	c.set(web("lbelse", "7", balanced(30007), keepSource), endpoints("lbelse", pod3))
 	c.set(web("lbnone", "8", balanced(30008)), endpoints("lbnone"))
 	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
-		within(t, func() bool { return call(t, "pod2", "tcp", address) != "timeout" })
+		eventually(t, address, func() (string, bool) { got := call(t, "pod2", "tcp", address); return got, got != "timeout" })
 	}
 
 	for _, tt := range []struct{ name, from, to, want string }{
@@ -155,6 +165,10 @@ func TestTraffic(t *testing.T) {
 		{"node port from the Pod itself", "pod1", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
 		{"node port at the bridge", "pod2", "10.244.0.1|fd00:10:244::1 30004", "pod1 pod2"},
 		{"node port from the node", "node", "172.30.0.3|fd00:172:30::3 30004", "pod1 node"},
+		{"node port on loopback", "node", "127.0.0.1|::1 30004", "pod1 node"},
+		{"node port on loopback, elsewhere", "node", "127.0.0.1|::1 30005", "other node"},
+		{"node port on loopback, local policy", "node", "127.0.0.1|::1 30007", "other node"},
+		{"node port on loopback without endpoints", "node", "127.0.0.1|::1 30008", "refused"},
 		{"node port elsewhere", "other", "172.30.0.3|fd00:172:30::3 30005", "other node"},
 		{"node port without endpoints", "other", "172.30.0.3|fd00:172:30::3 30008", "refused"},
 		{"load balancer from outside", "other", "172.31.0.4|fd00:172:31::4 80", "pod1 other"},
@@ -186,9 +200,79 @@ func TestTraffic(t *testing.T) {
 			}
 		})
 	}
+	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flush", func(t *testing.T) { testFlush(t, c) })
+}
+
+// Routes of the node follow the ServiceCIDRs and addresses of Services, and come back with their link.
+func testRoutes(t *testing.T, c *cluster) {
+	routed := func() string {
+		var out []string
+		for _, f := range []string{"-4", "-6"} {
+			for line := range strings.Lines(sandbox.Run(t, "ip", f, "route", "show", "table", "146")) {
+				out = append(out, strings.Join(strings.Fields(line)[:3], " "))
+			}
+		}
+		slices.Sort(out)
+		return strings.Join(out, "|")
+	}
+	before := routed()
+	grown := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/120"}}}
+	c.cidrs.Add(grown)
+	c.services.Modify(web("routed", "30", func(s *corev1.Service) {
+		s.Spec.ClusterIPs = []string{"10.97.0.30", "fd00:10:97::30"}
+		s.Spec.ExternalIPs = []string{"192.0.2.30", "2001:db8::30", "2001:db8::31"}
+	}))
+	for _, s := range endpoints("routed", pod1) {
+		c.slices.Modify(s)
+	}
+	more := strings.Split(before, "|")
+	for _, to := range []string{"10.97.0.0/24", "fd00:10:97::/120", "192.0.2.30", "2001:db8::30", "2001:db8::31"} {
+		more = append(more, to+" dev eth0")
+	}
+	slices.Sort(more)
+	eventually(t, "more routes", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
+	for _, to := range []string{"10.97.0.30:80", "[fd00:10:97::30]:80", "192.0.2.30:80", "[2001:db8::31]:80"} {
+		if got := who(call(t, "node", "tcp", to)); got != "pod1 node" {
+			t.Errorf("%s: got %q", to, got)
+		}
+	}
+	sandbox.IP(t, "link set eth0 down\nlink set eth0 up\naddr add fd00:172:30::3/64 dev eth0 nodad\nroute add 10.244.1.0/24 via 172.30.0.4\n-6 route add fd00:10:244:1::/64 via fd00:172:30::4")
+	eventually(t, "the routes again", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
+	c.services.Delete(web("routed", "30"))
+	c.cidrs.Delete(grown)
+	eventually(t, "the routes as before", func() (string, bool) { got := routed(); return got, got == before })
+}
+
+func TestChoose(t *testing.T) {
+	at := func(ip string, index int) hostnet.Address {
+		return hostnet.Address{Prefix: netip.MustParsePrefix(ip), Index: index}
+	}
+	all := []hostnet.Address{
+		at("127.0.0.1/8", 1), at("::1/128", 1), at("10.244.0.1/24", 2), at("fe80::1/64", 2), at("fd00:10:244::1/64", 2),
+		at("172.30.0.3/24", 3), at("fd00:172:30::3/64", 3),
+	}
+	for own, want := range map[string]map[dualstack.Family]int{
+		"172.30.0.3":                {dualstack.IPv4: 3, dualstack.IPv6: 2},
+		"fd00:172:30::3":            {dualstack.IPv4: 2, dualstack.IPv6: 3},
+		"172.30.0.3 fd00:172:30::3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
+		"fd00:172:30::3 172.30.0.3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
+		"192.0.2.1 2001:db8::1":     {dualstack.IPv4: 2, dualstack.IPv6: 2},
+		"":                          {dualstack.IPv4: 2, dualstack.IPv6: 2},
+	} {
+		var list []netip.Addr
+		for _, ip := range strings.Fields(own) {
+			list = append(list, netip.MustParseAddr(ip))
+		}
+		if got := choose(hostnet.State{Addresses: all}, list); !maps.Equal(got, want) {
+			t.Errorf("%q: got %v, want %v", own, got, want)
+		}
+	}
+	if got := choose(hostnet.State{Addresses: all[:4]}, nil); got[dualstack.IPv6] != 0 {
+		t.Errorf("a way out in IPv6 without an address: %v", got)
+	}
 }
 
 // A client stays with its endpoint on all addresses of a port, until the endpoint is gone.
@@ -245,7 +329,7 @@ func testSources(t *testing.T, c *cluster) {
 
 // Whoever flushes the rules of the machine has them back after the next change at the latest.
 func testFlush(t *testing.T, c *cluster) {
-	run(t, "nft", "flush", "ruleset")
+	sandbox.Run(t, "nft", "flush", "ruleset")
 	c.set(web("again", "22"), endpoints("again", pod2))
 	wait(t, c)
 	for _, to := range []string{"10.96.0.22:80", "[fd00:10:96::22]:80"} {
@@ -275,14 +359,17 @@ func who(answer string) string {
 	return name + " " + from
 }
 
-func within(t *testing.T, ok func() bool) {
+// eventually waits for what an event brings.
+func eventually(t testing.TB, what string, ok func() (string, bool)) {
 	t.Helper()
-	for range 20 {
-		if ok() {
+	var last string
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		var done bool
+		if last, done = ok(); done {
 			return
 		}
 	}
-	t.Fatalf("does not happen\n%s", run(t, "nft", "list", "ruleset"))
+	t.Fatalf("never: %s; last:\n%s", what, last)
 }
 
 // wait waits until the proxy has had nothing to write for a while.

@@ -10,11 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/hostnet/sandbox"
 )
 
-// The lab of the kernel tests: this process is in the node's namespace.
+// The lab of the kernel tests: this process is in the node's namespace, which has no default route.
 //
 //	pod1, pod2 ── duet0 ── node ── eth0 ── other (another node, with pod3 in its own range; and outside)
 const (
@@ -31,8 +35,8 @@ var (
 // buildLab makes it once for all tests.
 func buildLab(t *testing.T) {
 	t.Helper()
-	needSandbox(t)
-	for line := range strings.Lines(`
+	sandbox.Need(t)
+	sandbox.IP(t, `
 link set lo up
 link add duet0 type bridge
 link set duet0 up
@@ -43,8 +47,8 @@ link add eth0 type veth peer name eth0 netns other
 link set eth0 up
 addr add 172.30.0.3/24 dev eth0
 addr add fd00:172:30::3/64 dev eth0 nodad
-route add default via 172.30.0.4
--6 route add default via fd00:172:30::4
+route add 10.244.1.0/24 via 172.30.0.4
+-6 route add fd00:10:244:1::/64 via fd00:172:30::4
 -n other link set lo up
 -n other link set eth0 up
 -n other addr add 172.30.0.4/24 dev eth0
@@ -57,14 +61,10 @@ route add default via 172.30.0.4
 -n other -6 route add fd00:10:244::/64 via fd00:172:30::3
 -n other route add 172.31.0.0/24 via 172.30.0.3
 -n other -6 route add fd00:172:31::/64 via fd00:172:30::3
-`) {
-		if line = strings.TrimSpace(line); line != "" {
-			run(t, "ip", strings.Fields(line)...)
-		}
-	}
+`)
 	for name, ips := range labPods {
 		v4, v6, _ := strings.Cut(ips, " ")
-		for line := range strings.Lines(fmt.Sprintf(`
+		sandbox.IP(t, strings.ReplaceAll(fmt.Sprintf(`
 netns add NAME
 link add NAME type veth peer name eth0 netns NAME
 link set NAME master duet0
@@ -76,12 +76,10 @@ link set NAME up
 -n NAME addr add %s/64 dev eth0 nodad
 -n NAME route add default via 10.244.0.1
 -n NAME -6 route add default via fd00:10:244::1
-`, v4, v6)) {
-			if line = strings.TrimSpace(strings.ReplaceAll(line, "NAME", name)); line != "" {
-				run(t, "ip", strings.Fields(line)...)
-			}
-		}
+`, v4, v6), "NAME", name))
+		checkSums(t, name)
 	}
+	checkSums(t, "eth0")
 	for _, name := range []string{"net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"} {
 		if err := hostnet.SetSysctl(name, "0"); err != nil {
 			t.Fatal(err)
@@ -190,4 +188,25 @@ func call(t *testing.T, ns, network, to string) string {
 		return "timeout"
 	}
 	return err.Error()
+}
+
+// checkSums makes a link fill in checksums as a real one would, instead of leaving them to whoever
+// sends the packet on, so that a wrong one is noticed.
+func checkSums(t *testing.T, link string) {
+	t.Helper()
+	value := struct{ command, data uint32 }{command: unix.ETHTOOL_STXCSUM}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&value)}
+	copy(request.name[:], link)
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(s) }()
+	if _, _, err := unix.Syscall(unix.SYS_IOCTL, uintptr(s), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); err != 0 {
+		t.Fatal(link, err)
+	}
 }

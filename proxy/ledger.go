@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/nft"
@@ -126,9 +127,15 @@ func (l *ledger) release(e entry) {
 // written forgets which places have changed. A map that was large once would be slow to clear ever after.
 func (l *ledger) written() { l.changed = map[place]before{} }
 
-// changes is how the table differs from when it was last written.
-func (l *ledger) changes(classes *classes) nft.Changes {
-	c := nft.Changes{Add: map[string][]nft.Element{}, Remove: map[string][]nft.Element{}}
+// changes are what is to be written.
+type changes struct {
+	nft.Changes
+	came, went []netip.Prefix // what needs routes
+}
+
+// changes is how the wanted differs from when it was last written.
+func (l *ledger) changes(classes *classes) changes {
+	c := changes{Changes: nft.Changes{Add: map[string][]nft.Element{}, Remove: map[string][]nft.Element{}}}
 	for p, was := range l.changed {
 		now, there := l.held[p]
 		if there == was.there && (!there || now.value == was.value) {
@@ -144,17 +151,20 @@ func (l *ledger) changes(classes *classes) nft.Changes {
 	return c
 }
 
-// everything is the table as if there were nothing yet.
-func (l *ledger) everything(classes *classes) nft.Changes {
-	c := nft.Changes{Add: map[string][]nft.Element{}}
+// everything is what is wanted as if there were nothing yet.
+func (l *ledger) everything(classes *classes) changes {
+	c := changes{Changes: nft.Changes{Add: map[string][]nft.Element{}}}
 	for p, h := range l.held {
 		add(&c, classes, entry{p, h.value})
 	}
 	return c
 }
 
-func add(c *nft.Changes, classes *classes, e entry) {
+func add(c *changes, classes *classes, e entry) {
 	switch e.kind {
+	case kindRoutes:
+		c.came = append(c.came, routeOf(e))
+		return
 	case kindClasses:
 		c.AddChains = append(c.AddChains, classes.chain(e.family, classOf(e.key)))
 	case kindSources:
@@ -168,8 +178,11 @@ func add(c *nft.Changes, classes *classes, e entry) {
 	c.Add[name] = append(c.Add[name], element(classes, e))
 }
 
-func remove(c *nft.Changes, classes *classes, e entry) {
+func remove(c *changes, classes *classes, e entry) {
 	switch e.kind {
+	case kindRoutes:
+		c.went = append(c.went, routeOf(e))
+		return
 	case kindClasses:
 		c.RemoveChains = append(c.RemoveChains, classes.chain(e.family, classOf(e.key)).Name)
 	case kindSources:

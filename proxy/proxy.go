@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -32,6 +31,8 @@ type Config struct {
 	Node string
 	// Open opens the table; nil: the real one, in the network namespace of the calling thread.
 	Open func() (Table, error)
+	// Host is the machine; nil: the real one.
+	Host Host
 }
 
 // Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
@@ -53,6 +54,7 @@ type Proxy struct {
 	mu    sync.Mutex
 	dirty map[string]bool // Services, by namespace/name
 	wide  bool            // what is not a Service's
+	links bool            // of the machine, or their addresses
 
 	// Below: Run's alone.
 	services map[string]*service
@@ -62,6 +64,7 @@ type Proxy struct {
 	ranges   map[string][]netip.Prefix // by set
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
+	ways     ways
 }
 
 const byService = "service"
@@ -73,6 +76,10 @@ func New(deps Deps, config Config) (*Proxy, error) {
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
 		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true,
 	}
+	if p.config.Host == nil {
+		p.config.Host = machine{}
+	}
+	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
 	}
@@ -148,6 +155,13 @@ func (p *Proxy) markWide() {
 	p.wake()
 }
 
+func (p *Proxy) markLinks() {
+	p.mu.Lock()
+	p.links = true
+	p.mu.Unlock()
+	p.wake()
+}
+
 func (p *Proxy) wake() {
 	select {
 	case p.changed <- struct{}{}:
@@ -155,7 +169,8 @@ func (p *Proxy) wake() {
 	}
 }
 
-// Run keeps the table until ctx ends, and leaves it: connections go on without the proxy.
+// Run keeps the table until ctx ends, and leaves it: connections go on without the proxy. What fails
+// is logged and tried again; the error says that the machine cannot be watched at all.
 func (p *Proxy) Run(ctx context.Context) error {
 	table, err := p.config.Open()
 	if err != nil {
@@ -166,6 +181,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if !cache.WaitFor(ctx, "", p.synced...) {
 		return nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	watch := make(chan error, 1)
+	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
@@ -173,6 +194,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-watch:
+			return err
 		case <-p.changed:
 		case <-retry.C:
 		}
@@ -186,26 +209,39 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
-// sync writes all that has changed, in one transaction.
+// sync writes all that has changed, what is in the table in one transaction. Routes are last: until
+// the table knows an address its packets must not leave.
 func (p *Proxy) sync() error {
 	p.mu.Lock()
-	dirty, wide := p.dirty, p.wide
-	p.dirty, p.wide = map[string]bool{}, false
+	dirty, wide, links := p.dirty, p.wide, p.links
+	p.dirty, p.wide, p.links = map[string]bool{}, false, false
 	p.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(dirty)) {
 		p.look(key)
 	}
-	changes := p.ledger.changes(&p.classes)
+	var ranges nft.Changes
 	if wide {
-		p.lookWide(&changes)
+		ranges = p.lookWide()
 	}
+	changes := p.ledger.changes(&p.classes)
+	maps.Copy(changes.Add, ranges.Add)
+	maps.Copy(changes.Remove, ranges.Remove)
+	if err := p.write(changes.Changes); err != nil {
+		return err
+	}
+	p.ledger.written()
+	p.ways.stale = p.ways.stale || links
+	return p.ways.write(changes.came, changes.went)
+}
+
+// write changes the table, or replaces it if it is not what it should be.
+func (p *Proxy) write(c nft.Changes) error {
 	if !p.stale {
-		if empty(changes) {
+		if empty(c) {
 			return nil
 		}
-		err := p.table.Apply(changes)
+		err := p.table.Apply(c)
 		if err == nil {
-			p.ledger.written()
 			return nil
 		}
 		p.stale = true
@@ -257,49 +293,6 @@ func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
 	return out
 }
 
-// lookWide takes up the ranges as they are now.
-func (p *Proxy) lookWide(c *nft.Changes) {
-	now := p.wantedRanges()
-	for name, list := range now {
-		if slices.Equal(list, p.ranges[name]) {
-			continue
-		}
-		if old := nft.Ranges(p.ranges[name]); len(old) > 0 {
-			c.Remove[name] = old
-		}
-		if elements := nft.Ranges(list); len(elements) > 0 {
-			c.Add[name] = elements
-		}
-	}
-	p.ranges = now
-}
-
-// wantedRanges by the name of the set: the node's Pods', and those of ClusterIPs.
-func (p *Proxy) wantedRanges() map[string][]netip.Prefix {
-	out := map[string][]netip.Prefix{}
-	for _, f := range dualstack.Families() {
-		out[kindPods.of(f)], out[kindCIDRs.of(f)] = nil, nil
-	}
-	put := func(k kind, list []string) {
-		for _, text := range list {
-			if r, err := netip.ParsePrefix(text); err == nil {
-				name := k.of(dualstack.OfPrefix(r))
-				out[name] = append(out[name], r.Masked())
-			}
-		}
-	}
-	if o, ok, err := p.deps.Nodes.GetStore().GetByKey(p.config.Node); err == nil && ok {
-		put(kindPods, o.(*corev1.Node).Spec.PodCIDRs)
-	}
-	for _, o := range p.deps.ServiceCIDRs.GetStore().List() {
-		put(kindCIDRs, o.(*networkingv1.ServiceCIDR).Spec.CIDRs)
-	}
-	for _, list := range out {
-		slices.SortFunc(list, func(a, b netip.Prefix) int { return a.Compare(b) })
-	}
-	return out
-}
-
 // rebuild writes everything.
 func (p *Proxy) rebuild() error {
 	s, c := schema(), p.ledger.everything(&p.classes)
@@ -319,6 +312,5 @@ func (p *Proxy) rebuild() error {
 		return err
 	}
 	p.stale = false
-	p.ledger.written()
 	return nil
 }

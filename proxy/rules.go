@@ -41,6 +41,7 @@ const (
 	kindNodePorts      kind = "nodeports"       // protocol . port → class and number
 	kindLocalServices  kind = "local-services"  // the same for what comes from outside
 	kindLocalNodePorts kind = "local-nodeports" // and keeps its source
+	kindLoopback       kind = "loopback"        // protocol . port of node ports that have endpoints
 	kindEndpoints      kind = "endpoints"       // number . index → address . port
 	kindClasses        kind = "classes"         // class → chain
 	kindClusterIPs     kind = "cluster-ips"     // all of them, for ports that are none
@@ -53,6 +54,7 @@ const (
 	kindSources        kind = "sources"         // ranges that may use a load balancer: a set and a chain
 	kindPods           kind = "pods"            // ranges of this node's Pods
 	kindCIDRs          kind = "service-cidrs"   // ranges that ClusterIPs come from
+	kindRoutes         kind = "routes"          // no set: other addresses of Services, which need routes
 )
 
 func (k kind) of(f dualstack.Family) string { return string(k) + "-" + strings.ToLower(string(f)) }
@@ -67,8 +69,10 @@ func schema() nft.Schema {
 		{Name: "output", Hook: nft.Output},
 		{Name: "postrouting", Hook: nft.Postrouting},
 		{Name: refuseChain, Rules: []nft.Rule{nft.Reject()}},
+		{Name: "sent", Hook: nft.Sent},
+		{Name: "delivered", Hook: nft.Delivered},
 	}
-	prerouting, output, postrouting := &s.Chains[0], &s.Chains[1], &s.Chains[2]
+	prerouting, output, postrouting, sent, delivered := &s.Chains[0], &s.Chains[1], &s.Chains[2], &s.Chains[4], &s.Chains[5]
 	postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsTranslated(), nft.NoPriority()))
 	for _, f := range dualstack.Families() {
 		s.Sets = append(s.Sets, sets(f)...)
@@ -78,6 +82,10 @@ func schema() nft.Schema {
 			nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		output.Rules = append(output.Rules, nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsFamily(f), nft.IsTranslated(), nft.To(nft.Jump{Chain: "masquerade-" + lower(f)})))
+		own, other := loopback[f].own, loopback[f].standIn
+		sent.Rules = append(sent.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own), nft.Is(nft.Destination(f), own),
+			nft.In(kindLoopback.of(f), nft.Protocol(), nft.DestinationPort()), nft.Replace(other, other)))
+		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other), nft.Replace(own, own)))
 	}
 	for _, f := range dualstack.Families() {
 		s.Chains = append(s.Chains, familyChains(f)...)
@@ -86,6 +94,16 @@ func schema() nft.Schema {
 }
 
 func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
+
+// Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
+// while those to node ports are on their way both addresses are replaced by one that stands in for
+// them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
+// local ([standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
+// has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
+var loopback = map[dualstack.Family]struct{ own, standIn netip.Addr }{
+	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8")},
+	dualstack.IPv6: {netip.IPv6Loopback(), netip.MustParseAddr("100::ff00")},
+}
 
 // sets of a family.
 func sets(f dualstack.Family) []nft.Set {
@@ -102,6 +120,7 @@ func sets(f dualstack.Family) []nft.Set {
 		{Name: kindClusterIPs.of(f), Key: list{addr}},
 		{Name: kindServices.of(f), Key: at, Data: class},
 		{Name: kindNodePorts.of(f), Key: at[1:], Data: class},
+		{Name: kindLoopback.of(f), Key: at[1:]},
 		{Name: kindLocalServices.of(f), Key: at, Data: class},
 		{Name: kindLocalNodePorts.of(f), Key: at[1:], Data: class},
 		{Name: kindClasses.of(f), Key: class, Data: list{nft.Verdict}},
@@ -122,7 +141,7 @@ func sets(f dualstack.Family) []nft.Set {
 //	  meta priority set none
 //	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
-//	  fib daddr type local ip daddr != @loopback meta priority set meta l4proto . th dport map @nodeports-ipv4
+//	  fib daddr type local meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
 //	  ip daddr @cluster-ips-ipv4 goto refuse
 //	  ip daddr @service-cidrs-ipv4 drop
@@ -135,7 +154,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 			nft.NoPriority(),
 			nft.SetPriority(services.of(f), at...),
 			follow,
-			nft.Join(nft.IsLocal(), nft.NotLoopback(f), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			nft.Join(nft.IsLocal(), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			follow,
 		}
 	}
@@ -149,6 +168,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 		{Name: "services-" + lower(f), Rules: only(f, services)},
 		{Name: "masquerade-" + lower(f), Rules: only(f, []nft.Rule{
 			nft.Join(nft.In(kindHairpin.of(f), nft.Source(f), nft.Destination(f)), nft.Masquerade()),
+			nft.Join(nft.Is(nft.Source(f), loopback[f].standIn), nft.Masquerade()),
 			// Answers come back through here by themselves from this node's Pods, and to them.
 			nft.Join(nft.NotIn(kindPods.of(f), nft.Source(f)), nft.NotIn(kindPods.of(f), nft.Destination(f)), nft.Masquerade()),
 		})},

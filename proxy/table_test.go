@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,26 +8,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s", name, err, got)
-	}
-}
 
 func stickyFor(seconds int32) func(*corev1.Service) {
 	return func(s *corev1.Service) {
@@ -60,7 +41,7 @@ func keepSource(s *corev1.Service) {
 
 // TestTable: what nft prints.
 func TestTable(t *testing.T) {
-	needSandbox(t)
+	sandbox.Need(t)
 	c := newCluster(t, Config{})
 	c.set(web("one", "1", tcpOnly), endpoints("one", pod1))
 	wait(t, c)
@@ -70,7 +51,7 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden(t, "table", inOrder(run(t, "nft", "list", "ruleset")))
+	golden.Check(t, "testdata/table.golden", inOrder(sandbox.Run(t, "nft", "list", "ruleset")))
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)

@@ -20,8 +20,6 @@ const (
 	nodeLabels
 	nodeTaints // or spec.unschedulable
 	podGone    // from a node, with its resources and ports
-
-	anyChange change = 1<<iota - 1
 )
 
 // picture is the cluster as the filters see it: nodes, and which Pods are on them.

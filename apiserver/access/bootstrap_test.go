@@ -1,36 +1,16 @@
 package access
 
 import (
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write testdata")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs, run with -update and read the diff; got:\n%s", file, got)
-	}
-}
 
 // TestBootstrapPolicy prints the whole policy, object by object.
 func TestBootstrapPolicy(t *testing.T) {
@@ -39,7 +19,7 @@ func TestBootstrapPolicy(t *testing.T) {
 		objects = append(objects, describe(obj))
 	}
 	slices.Sort(objects)
-	golden(t, "bootstrap.txt", strings.Join(objects, ""))
+	golden.Check(t, "testdata/bootstrap.txt", strings.Join(objects, ""))
 }
 
 func describe(obj Object) string {

@@ -3,7 +3,6 @@ package columns
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,9 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/duetk8s/duet/apiserver/resource"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write what is printed to testdata")
 
 // kinds maps testdata/KIND.yaml to the columns it is printed with.
 var kinds = map[string]func() *resource.Columns{
@@ -52,19 +50,7 @@ func TestPrint(t *testing.T) {
 					printTable(t, &got, columns(), objects, wide)
 				}
 			})
-			golden := filepath.Join("testdata", kind+".txt")
-			if *update {
-				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got.String(), want)
-			}
+			golden.Check(t, filepath.Join("testdata", kind+".txt"), got.Bytes())
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package defaults
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,16 +12,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
-)
 
-var update = flag.Bool("update", false, "write the defaulted objects to testdata")
+	"github.com/duetk8s/duet/test/golden"
+)
 
 // TestDefaults compares testdata/NAME.yaml after defaulting with testdata/NAME.want.yaml, and
 // checks that a second pass and a pass over an empty object change nothing and do not panic.
@@ -54,7 +52,7 @@ func TestDefaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compare(t, strings.TrimSuffix(file, ".yaml")+".want.yaml", got)
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".want.yaml", got)
 
 			empty, err := scheme.Scheme.New(*gvk)
 			if err != nil {
@@ -62,22 +60,6 @@ func TestDefaults(t *testing.T) {
 			}
 			apply(t, empty)
 		})
-	}
-}
-
-func compare(t *testing.T, golden string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
@@ -124,10 +106,6 @@ func apply(t *testing.T, obj runtime.Object) {
 		IngressClass(o)
 	case *networkingv1.NetworkPolicy:
 		NetworkPolicy(o)
-	case *rbacv1.RoleBinding:
-		RoleBinding(o)
-	case *rbacv1.ClusterRoleBinding:
-		ClusterRoleBinding(o)
 	case *schedulingv1.PriorityClass:
 		PriorityClass(o)
 	case *storagev1.StorageClass:

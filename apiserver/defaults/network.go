@@ -4,7 +4,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 )
 
@@ -42,21 +41,6 @@ func NetworkPolicy(p *networkingv1.NetworkPolicy) {
 func policyPorts(ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
 		point(&ports[i].Protocol, corev1.ProtocolTCP)
-	}
-}
-
-// RoleBinding defaults API groups of the role and the subjects.
-func RoleBinding(b *rbacv1.RoleBinding) { binding(&b.RoleRef, b.Subjects) }
-
-// ClusterRoleBinding defaults API groups of the role and the subjects.
-func ClusterRoleBinding(b *rbacv1.ClusterRoleBinding) { binding(&b.RoleRef, b.Subjects) }
-
-func binding(role *rbacv1.RoleRef, subjects []rbacv1.Subject) {
-	fill(&role.APIGroup, rbacv1.GroupName)
-	for i := range subjects {
-		if k := subjects[i].Kind; k == rbacv1.UserKind || k == rbacv1.GroupKind {
-			fill(&subjects[i].APIGroup, rbacv1.GroupName)
-		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -71,9 +71,9 @@ func validateParentRef(parent *networkingv1.ParentReference) field.ErrorList {
 		check       func(string) []string
 	}{
 		{"group", parent.Group, false, validation.IsDNS1123Subdomain},
-		{"resource", parent.Resource, true, pathvalidation.IsValidPathSegmentName},
-		{"name", parent.Name, true, pathvalidation.IsValidPathSegmentName},
-		{"namespace", parent.Namespace, false, pathvalidation.IsValidPathSegmentName},
+		{"resource", parent.Resource, true, content.IsPathSegmentName},
+		{"name", parent.Name, true, content.IsPathSegmentName},
+		{"namespace", parent.Namespace, false, content.IsPathSegmentName},
 	} {
 		switch path := parentRefPath.Child(part.name); {
 		case part.value != "":

@@ -107,7 +107,7 @@ func (in installer) version(root string, info *genericapiserver.APIGroupInfo, gv
 		Serializer:            info.NegotiatedSerializer,
 		ParameterCodec:        info.ParameterCodec,
 		Typer:                 info.Scheme,
-		Creater:               info.Scheme, //nolint:misspell // it is what creates objects
+		Creater:               info.Scheme,
 		Convertor:             info.Scheme,
 		ConvertabilityChecker: info.Scheme,
 		UnsafeConvertor:       runtime.UnsafeObjectConvertor(info.Scheme),

@@ -38,7 +38,7 @@ func Default(obj runtime.Object) {
 	setDefaults(obj.(*corev1.Service))
 }
 
-// Prepare, on update, wipes fields that the new type has no use for, if the client left them as
+// Prepare wipes, on update, fields that the new type has no use for, if the client left them as
 // they were (A6.4). On create there is nothing to wipe.
 func Prepare(_ context.Context, obj, old runtime.Object) {
 	if old != nil {

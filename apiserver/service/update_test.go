@@ -123,21 +123,21 @@ func TestR0_9_ToleratedOnUpdate(t *testing.T) {
 func TestA6_4_Wipe(t *testing.T) {
 	const (
 		ports = `, ports: [{port: 80, nodePort: 30080}]`
-		clear = `, ports: [{port: 80}]`
+		bare  = `, ports: [{port: 80}]`
 		lb    = `type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30001, loadBalancerClass: a` + ports
 	)
 	for _, row := range []struct{ name, old, svc, want string }{
 		{
-			"to ExternalName", `clusterIP: "$0", clusterIPs: ["$0", "$1"], ipFamilies: [$F0, $F1], ipFamilyPolicy: PreferDualStack` + clear,
-			`type: ExternalName, externalName: x, clusterIP: "$0", clusterIPs: ["$0", "$1"], ipFamilies: [$F0, $F1], ipFamilyPolicy: PreferDualStack` + clear, ``,
+			"to ExternalName", `clusterIP: "$0", clusterIPs: ["$0", "$1"], ipFamilies: [$F0, $F1], ipFamilyPolicy: PreferDualStack` + bare,
+			`type: ExternalName, externalName: x, clusterIP: "$0", clusterIPs: ["$0", "$1"], ipFamilies: [$F0, $F1], ipFamilyPolicy: PreferDualStack` + bare, ``,
 		},
 		{
 			"headless to ExternalName", `clusterIP: None, ipFamilies: [$F0], ipFamilyPolicy: SingleStack`,
 			`type: ExternalName, externalName: x, clusterIP: None, ipFamilies: [$F0], ipFamilyPolicy: SingleStack`, ``,
 		},
 		{
-			"to ExternalName, all changed", `clusterIP: "$0", ipFamilies: [$F0], ipFamilyPolicy: SingleStack` + clear,
-			`type: ExternalName, externalName: x, clusterIP: "$1", ipFamilies: [$F1], ipFamilyPolicy: PreferDualStack` + clear,
+			"to ExternalName, all changed", `clusterIP: "$0", ipFamilies: [$F0], ipFamilyPolicy: SingleStack` + bare,
+			`type: ExternalName, externalName: x, clusterIP: "$1", ipFamilies: [$F1], ipFamilyPolicy: PreferDualStack` + bare,
 			`clusterIP=$1 clusterIPs=$1 ipFamilies=$F1 ipFamilyPolicy=PreferDualStack`,
 		},
 		{"ExternalName stays", `type: ExternalName, externalName: x`, `type: ExternalName, externalName: x, ipFamilies: [$F0]`, `ipFamilies=$F0`},
@@ -163,7 +163,7 @@ func TestA6_4_Wipe(t *testing.T) {
 			"Local to Cluster", lb, strings.Replace(lb, "Local", "Cluster", 1),
 			`nodePort=30080 externalTrafficPolicy=Cluster allocateLoadBalancerNodePorts=true loadBalancerClass=a`,
 		},
-		{"external IPs removed", `externalIPs: [192.0.2.1]` + clear, `externalTrafficPolicy: Cluster` + clear, ``},
+		{"external IPs removed", `externalIPs: [192.0.2.1]` + bare, `externalTrafficPolicy: Cluster` + bare, ``},
 		{"created", ``, `type: ExternalName, externalName: x, clusterIP: "$0"` + ports, `clusterIP=$0 clusterIPs=$0 nodePort=30080`},
 	} {
 		onEach(t, row.name, []string{row.old, row.svc, row.want}, func(t *testing.T, texts []string) {
@@ -196,7 +196,7 @@ func TestA6_4_WipeStatus(t *testing.T) {
 	}
 }
 
-// wipeable shows those fields of a spec that Prepare can clear and has not.
+// wipeable shows those fields of a spec that Prepare can bare and has not.
 func wipeable(spec map[string]any) string {
 	var out []string
 	show := func(from map[string]any, name string) {

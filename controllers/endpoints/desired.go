@@ -4,6 +4,7 @@ package endpoints
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,9 +37,7 @@ func desired(svc *corev1.Service, pods []*corev1.Pod) *corev1.Endpoints {
 	out := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{
 		Namespace: svc.Namespace, Name: svc.Name, Labels: map[string]string{}, Annotations: map[string]string{},
 	}}
-	for k, v := range svc.Labels {
-		out.Labels[k] = v
-	}
+	maps.Copy(out.Labels, svc.Labels)
 	out.Labels[labelManagedBy] = managedBy
 	delete(out.Labels, corev1.IsHeadlessService)
 	if svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {

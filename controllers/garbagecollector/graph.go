@@ -32,15 +32,6 @@ func (n *node) orphaning() bool {
 	return n.deleting && slices.Contains(n.finalizers, metav1.FinalizerOrphanDependents)
 }
 
-// reference returns the node's reference to an owner.
-func (n *node) reference(owner types.UID) (metav1.OwnerReference, bool) {
-	i := slices.IndexFunc(n.owners, func(r metav1.OwnerReference) bool { return r.UID == owner })
-	if i < 0 {
-		return metav1.OwnerReference{}, false
-	}
-	return n.owners[i], true
-}
-
 // blocks reports whether the node keeps a waiting owner from going.
 func (n *node) blocks(owner types.UID) bool {
 	return slices.ContainsFunc(n.owners, func(r metav1.OwnerReference) bool {

@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/duetk8s/duet/clusterip"
 )
 
 const (
@@ -76,15 +78,13 @@ func dnsService(ranges []netip.Prefix) *corev1.Service {
 	return service
 }
 
-// tenth returns the tenth address after the network address, if a Service can have it: in IPv4
-// the last address of a range cannot be used (B6.2).
+// tenth returns the tenth address after the network address, if a Service can have it.
 func tenth(r netip.Prefix) (netip.Addr, bool) {
 	address := r.Masked().Addr()
 	for range dnsOffset {
 		address = address.Next()
 	}
-	last := address.Is4() && !r.Contains(address.Next())
-	return address, r.Contains(address) && !last
+	return address, clusterip.Usable(r, address)
 }
 
 func families(ranges []netip.Prefix) []corev1.IPFamily {

@@ -187,11 +187,11 @@ func (c *Controller) writeConditions(ctx context.Context, ns *corev1.Namespace, 
 	ns = ns.DeepCopy()
 	ns.Status.Phase, ns.Status.Conditions = corev1.NamespaceTerminating, list
 	written, err := c.deps.Client.CoreV1().Namespaces().UpdateStatus(ctx, ns, metav1.UpdateOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
+		return ns, nil // finalize will notice
+	case err != nil:
 		return nil, fmt.Errorf("write conditions of namespace %s: %w", ns.Name, err)
-	}
-	if err != nil {
-		return ns, nil // gone; finalize will notice
 	}
 	return written, nil
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/duetk8s/duet/clusterip"
 )
 
 // guard is what a ServiceCIDR that is being deleted still protects: an address in one of own and
@@ -54,7 +56,7 @@ func guardOf(subject *networkingv1.ServiceCIDR, all []*networkingv1.ServiceCIDR)
 
 // protects reports whether addr would be in no ServiceCIDR without this one.
 func (g guard) protects(addr netip.Addr) bool {
-	in := func(p netip.Prefix) bool { return belongs(addr, p) }
+	in := func(p netip.Prefix) bool { return clusterip.Usable(p, addr) }
 	return slices.ContainsFunc(g.own, in) && !slices.ContainsFunc(g.others, in)
 }
 
@@ -66,16 +68,6 @@ func (g guard) equal(other guard) bool {
 // covers reports whether outer contains all of inner.
 func covers(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
-}
-
-// belongs reports whether a Service can have addr from p: the first address of a prefix is not
-// usable, and in IPv4 neither is the last (rules B6.2 and B6.3).
-func belongs(addr netip.Addr, p netip.Prefix) bool {
-	if !p.Contains(addr) || addr == p.Masked().Addr() {
-		return false
-	}
-	next := addr.Next()
-	return !addr.Is4() || (next.IsValid() && p.Contains(next))
 }
 
 func prefixes(cidr *networkingv1.ServiceCIDR) ([]netip.Prefix, error) {

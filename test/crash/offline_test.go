@@ -37,11 +37,7 @@ type disk struct {
 // crash left them.
 func readDisk(t *testing.T, dataDir string) disk {
 	t.Helper()
-	dir, err := os.MkdirTemp(t.TempDir(), "etcd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := t.TempDir()
 	if err := copyTree(filepath.Join(dataDir, "etcd"), dir); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func TestDiskFull(t *testing.T) {
 		t.Skip("mounts need root")
 	}
 	l := newLab(t, "--nodes", "0")
-	root := filepath.Join(l.dir, "nodes", "worker0")
+	root := filepath.Join(l.Dir, "nodes", "worker0")
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestDiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	l.up(t, "--nodes", "1")
+	l.Up(t, "--nodes", "1")
 	l.commands = map[string]func(*testscript.TestScript, bool, []string){
 		"leave": func(ts *testscript.TestScript, _ bool, args []string) { // MEGABYTES are free from now on
 			left, err := strconv.ParseInt(args[0], 10, 64)

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // head is the beginning of the hosts file of every Pod.
@@ -34,36 +36,36 @@ func TestHostsFiles(t *testing.T) {
 		aliases[i] = corev1.HostAlias{IP: ip, Hostnames: []string{fmt.Sprintf("host-%d.example", i), fmt.Sprintf("h%d", i)}}
 		wanted += fmt.Sprintf("%s\thost-%d.example\th%d\n", ip, i, i)
 	}
-	l.create(t,
-		busybox("big", forever, func(p *corev1.Pod) { p.Spec.HostAliases = aliases }),
-		busybox("edited", forever, func(p *corev1.Pod) {
+	l.Create(t,
+		cluster.Busybox("big", cluster.Forever, func(p *corev1.Pod) { p.Spec.HostAliases = aliases }),
+		cluster.Busybox("edited", cluster.Forever, func(p *corev1.Pod) {
 			other := *p.Spec.Containers[0].DeepCopy()
 			other.Name = "other"
 			p.Spec.Containers = append(p.Spec.Containers, other)
 		}),
 	)
-	big, edited := l.ready(t, "big", "edited")[0], "edited"
-	if got, want := l.must(t, "kubectl", "exec", "big", "--", "cat", "/etc/hosts"), head+ownLines(big)+wanted; got != want {
+	big, edited := l.Ready(t, "big", "edited")[0], "edited"
+	if got, want := l.Must(t, "kubectl", "exec", "big", "--", "cat", "/etc/hosts"), head+ownLines(big)+wanted; got != want {
 		t.Errorf("the file of big has %d bytes, want %d", len(got), len(want))
 	}
 
-	pod := l.ready(t, edited)[0]
+	pod := l.Ready(t, edited)[0]
 	want := head + ownLines(pod)
 	exec := func(container, script string) string {
-		return l.must(t, "kubectl", "exec", edited, "-c", container, "--", "sh", "-c", script)
+		return l.Must(t, "kubectl", "exec", edited, "-c", container, "--", "sh", "-c", script)
 	}
 	exec("c", "echo 192.0.2.9 edited >>/etc/hosts; echo 2001:db8::9 edited6 >>/etc/hosts")
 	if got := exec("other", "cat /etc/hosts"); got != want+"192.0.2.9 edited\n2001:db8::9 edited6\n" {
 		t.Errorf("the other container sees\n%s", got)
 	}
-	l.killInside(t, "worker0", pod)
-	eventually(t, "the restart", func() string {
-		now, err := l.client.CoreV1().Pods("default").Get(t.Context(), edited, metav1.GetOptions{})
+	l.killInside(t, pod)
+	cluster.Eventually(t, "the restart", func() string {
+		now, err := l.Client.CoreV1().Pods("default").Get(t.Context(), edited, metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
-		if s := now.Status.ContainerStatuses; s[0].RestartCount != 1 || !isReady(now) || s[1].ContainerID != pod.Status.ContainerStatuses[1].ContainerID {
-			return shown(&now.Status)
+		if s := now.Status.ContainerStatuses; s[0].RestartCount != 1 || !cluster.IsReady(now) || s[1].ContainerID != pod.Status.ContainerStatuses[1].ContainerID {
+			return cluster.Shown(&now.Status)
 		}
 		return ""
 	})
@@ -75,8 +77,8 @@ func TestHostsFiles(t *testing.T) {
 			t.Errorf("the file of %s is %s", container, got)
 		}
 	}
-	eventually(t, "the event with the lost lines", func() string {
-		events, err := l.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=edited,reason=HostsFileOverwritten"})
+	cluster.Eventually(t, "the event with the lost lines", func() string {
+		events, err := l.Client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=edited,reason=HostsFileOverwritten"})
 		if err != nil {
 			return err.Error()
 		}

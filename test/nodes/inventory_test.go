@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // inventory is what a node holds of what Pods could leave behind, one line each, in order:
@@ -16,7 +18,7 @@ import (
 // processes.
 func (l *lab) inventory(t *testing.T, node string) []string {
 	t.Helper()
-	root, pid := l.root(node), fmt.Sprint(l.pid(box, node))
+	root, pid := l.Root(node), fmt.Sprint(l.PID(cluster.Box, node))
 	var out []string
 	add := func(kind string, items []string) {
 		for _, item := range items {
@@ -45,7 +47,7 @@ func (l *lab) inventory(t *testing.T, node string) []string {
 // cgroups returns those of a node in all hierarchies.
 func (l *lab) cgroups(node string) []string {
 	var out []string
-	tops, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", "duet", l.name, node))
+	tops, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", "duet", l.Name, node))
 	for _, top := range tops {
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

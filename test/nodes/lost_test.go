@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // TestNodeLost kills a node's box. It takes the 40 seconds that a node may be silent, beside other
@@ -12,11 +14,11 @@ import (
 func TestNodeLost(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "--nodes", "2")
-	l.create(t, busybox("there", forever, on("worker1")))
-	before := l.ready(t, "there")[0]
-	l.kill(t, box, "worker1")
-	eventually(t, "worker1 Unknown", func() string {
-		node, err := l.client.CoreV1().Nodes().Get(t.Context(), "worker1", metav1.GetOptions{})
+	l.Create(t, cluster.Busybox("there", cluster.Forever, cluster.On("worker1")))
+	before := l.Ready(t, "there")[0]
+	l.Kill(t, cluster.Box, "worker1")
+	cluster.Eventually(t, "worker1 Unknown", func() string {
+		node, err := l.Client.CoreV1().Nodes().Get(t.Context(), "worker1", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
@@ -29,31 +31,31 @@ func TestNodeLost(t *testing.T) {
 				return ""
 			}
 		}
-		return l.must(t, "kubectl", "describe", "node", "worker1")
+		return l.Must(t, "kubectl", "describe", "node", "worker1")
 	})
-	eventually(t, "the Pod not Ready", func() string {
-		pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), "there", metav1.GetOptions{})
+	cluster.Eventually(t, "the Pod not Ready", func() string {
+		pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), "there", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
-		if isReady(pod) {
-			return shown(&pod.Status)
+		if cluster.IsReady(pod) {
+			return cluster.Shown(&pod.Status)
 		}
 		return ""
 	})
-	l.create(t, busybox("elsewhere", forever)) // nothing more goes to the lost node
-	if pod := l.ready(t, "elsewhere")[0]; pod.Spec.NodeName != "worker0" {
+	l.Create(t, cluster.Busybox("elsewhere", cluster.Forever)) // nothing more goes to the lost node
+	if pod := l.Ready(t, "elsewhere")[0]; pod.Spec.NodeName != "worker0" {
 		t.Errorf("elsewhere went to %s", pod.Spec.NodeName)
 	}
-	l.up(t)
+	l.Up(t)
 	l.reborn(t, before)
-	eventually(t, "worker1 without taints", func() string {
-		node, err := l.client.CoreV1().Nodes().Get(t.Context(), "worker1", metav1.GetOptions{})
+	cluster.Eventually(t, "worker1 without taints", func() string {
+		node, err := l.Client.CoreV1().Nodes().Get(t.Context(), "worker1", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
 		if len(node.Spec.Taints) > 0 {
-			return l.must(t, "kubectl", "describe", "node", "worker1")
+			return l.Must(t, "kubectl", "describe", "node", "worker1")
 		}
 		return ""
 	})

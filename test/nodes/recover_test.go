@@ -2,10 +2,7 @@ package nodes
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // probed makes a Pod ready while it has the file /ready, asked every second.
@@ -49,31 +48,31 @@ func identities(pods []*corev1.Pod) string {
 func standing(t *testing.T, l *lab) []*corev1.Pod {
 	t.Helper()
 	always := corev1.ContainerRestartPolicyAlways
-	l.create(t,
-		busybox("plain", forever),
-		busybox("asked", "touch /ready; "+forever, probed),
-		busybox("side", forever, func(p *corev1.Pod) {
+	l.Create(t,
+		cluster.Busybox("plain", cluster.Forever),
+		cluster.Busybox("asked", "touch /ready; "+cluster.Forever, probed),
+		cluster.Busybox("side", cluster.Forever, func(p *corev1.Pod) {
 			side := *p.Spec.Containers[0].DeepCopy()
 			side.Name, side.RestartPolicy = "side", &always
 			first := *p.Spec.Containers[0].DeepCopy()
 			first.Name, first.Command = "first", []string{"true"}
 			p.Spec.InitContainers = []corev1.Container{first, side}
 		}),
-		busybox("web", "mkdir /www; httpd -f -p 80 -h /www & "+forever, alive),
-		busybox("over", "exit 0", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }),
+		cluster.Busybox("web", "mkdir /www; httpd -f -p 80 -h /www & "+cluster.Forever, alive),
+		cluster.Busybox("over", "exit 0", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }),
 	)
-	eventually(t, "the end of over", func() string { return l.phase(t, "over", corev1.PodSucceeded) })
-	return l.ready(t, "plain", "asked", "side", "web")
+	cluster.Eventually(t, "the end of over", func() string { return l.phase(t, "over", corev1.PodSucceeded) })
+	return l.Ready(t, "plain", "asked", "side", "web")
 }
 
 func (l *lab) phase(t *testing.T, name string, want corev1.PodPhase) string {
 	t.Helper()
-	pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+	pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		return err.Error()
 	}
 	if pod.Status.Phase != want {
-		return shown(&pod.Status)
+		return cluster.Shown(&pod.Status)
 	}
 	return ""
 }
@@ -85,19 +84,19 @@ func (l *lab) probesGoOn(t *testing.T) {
 		command string
 		ready   bool
 	}{{"rm /ready", false}, {"touch /ready", true}} {
-		eventually(t, "exec", func() string {
-			if out, err := l.run("kubectl", "exec", "asked", "--", "sh", "-c", step.command+"; true"); err != nil {
+		cluster.Eventually(t, "exec", func() string {
+			if out, err := l.Run("kubectl", "exec", "asked", "--", "sh", "-c", step.command+"; true"); err != nil {
 				return out
 			}
 			return ""
 		})
-		eventually(t, fmt.Sprintf("a probe after %q", step.command), func() string {
-			pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), "asked", metav1.GetOptions{})
+		cluster.Eventually(t, fmt.Sprintf("a probe after %q", step.command), func() string {
+			pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), "asked", metav1.GetOptions{})
 			if err != nil {
 				return err.Error()
 			}
-			if isReady(pod) != step.ready {
-				return shown(&pod.Status)
+			if cluster.IsReady(pod) != step.ready {
+				return cluster.Shown(&pod.Status)
 			}
 			return ""
 		})
@@ -111,7 +110,7 @@ func (l *lab) unchanged(t *testing.T, before []*corev1.Pod) {
 	for _, pod := range before {
 		names = append(names, pod.Name)
 	}
-	if got, want := identities(l.ready(t, names...)), identities(before); got != want {
+	if got, want := identities(l.Ready(t, names...)), identities(before); got != want {
 		t.Fatalf("now\n%s\nbefore\n%s", got, want)
 	}
 	if problem := l.phase(t, "over", corev1.PodSucceeded); problem != "" {
@@ -121,63 +120,63 @@ func (l *lab) unchanged(t *testing.T, before []*corev1.Pod) {
 
 // back waits until another process plays the part of the one that was killed, and does its work: a
 // new Pod starts.
-func (l *lab) back(t *testing.T, what part, name string) {
+func (l *lab) back(t *testing.T, what cluster.Part, name string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("a new %s", what), func() string {
-		if l.pid(what, "worker0") == 0 {
+	cluster.Eventually(t, fmt.Sprintf("a new %s", what), func() string {
+		if l.PID(what, "worker0") == 0 {
 			return "none"
 		}
 		return ""
 	})
-	l.create(t, busybox(name, forever))
-	l.ready(t, name)
+	l.Create(t, cluster.Busybox(name, cluster.Forever))
+	l.Ready(t, name)
 }
 
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "--nodes", "1")
 	before := standing(t, l)
-	l.create(t, busybox("leaving", `trap "" TERM; touch /deaf; sleep 1000 & wait; wait`, func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(4)) }))
-	l.ready(t, "leaving")
-	if err := l.client.CoreV1().Pods("default").Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
+	l.Create(t, cluster.Busybox("leaving", `trap "" TERM; touch /deaf; sleep 1000 & wait; wait`, func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(4)) }))
+	l.Ready(t, "leaving")
+	if err := l.Client.CoreV1().Pods("default").Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond) // it is being stopped
-	l.kill(t, agent, "worker0")
-	l.back(t, agent, "after1")
+	l.Kill(t, cluster.Agent, "worker0")
+	l.back(t, cluster.Agent, "after1")
 	l.unchanged(t, before)
 	l.probesGoOn(t)
-	eventually(t, "the end of leaving", func() string { return l.exists(t, "leaving") })
+	cluster.Eventually(t, "the end of leaving", func() string { return l.exists(t, "leaving") })
 
 	// What happened while no agent was there is seen by the next: an exit, a deletion, a new Pod.
 	for range 3 { // let the box wait before it starts the next one
-		l.kill(t, agent, "worker0")
-		eventually(t, "a new agent", func() string {
-			if l.pid(agent, "worker0") == 0 {
+		l.Kill(t, cluster.Agent, "worker0")
+		cluster.Eventually(t, "a new agent", func() string {
+			if l.PID(cluster.Agent, "worker0") == 0 {
 				return "none"
 			}
 			return ""
 		})
 	}
-	l.kill(t, agent, "worker0")
-	l.killInside(t, "worker0", before[0])
+	l.Kill(t, cluster.Agent, "worker0")
+	l.killInside(t, before[0])
 	for _, name := range []string{"side", "after1"} {
-		if err := l.client.CoreV1().Pods("default").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		if err := l.Client.CoreV1().Pods("default").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.back(t, agent, "after2")
+	l.back(t, cluster.Agent, "after2")
 	for _, name := range []string{"side", "after1"} {
-		eventually(t, "the end of "+name, func() string { return l.exists(t, name) })
+		cluster.Eventually(t, "the end of "+name, func() string { return l.exists(t, name) })
 	}
-	eventually(t, "the restart of plain", func() string {
-		pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), "plain", metav1.GetOptions{})
+	cluster.Eventually(t, "the restart of plain", func() string {
+		pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), "plain", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
 		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].RestartCount != 1 || !s[0].Ready ||
 			s[0].LastTerminationState.Terminated == nil || s[0].LastTerminationState.Terminated.ExitCode != 137 {
-			return shown(&pod.Status)
+			return cluster.Shown(&pod.Status)
 		}
 		return ""
 	})
@@ -188,61 +187,55 @@ func TestContainerdKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "--nodes", "1")
 	before := standing(t, l)
-	l.kill(t, containerd, "worker0")
-	l.back(t, containerd, "after1")
+	l.Kill(t, cluster.Containerd, "worker0")
+	l.back(t, cluster.Containerd, "after1")
 	l.unchanged(t, before)
 	l.probesGoOn(t)
 
 	// An exit that containerd has not seen is a restart as any other.
-	l.kill(t, containerd, "worker0")
-	l.killInside(t, "worker0", before[0])
-	l.back(t, containerd, "after2")
-	eventually(t, "the restart of plain", func() string {
-		pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), "plain", metav1.GetOptions{})
+	l.Kill(t, cluster.Containerd, "worker0")
+	l.killInside(t, before[0])
+	l.back(t, cluster.Containerd, "after2")
+	cluster.Eventually(t, "the restart of plain", func() string {
+		pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), "plain", metav1.GetOptions{})
 		if err != nil {
 			return err.Error()
 		}
 		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].RestartCount != 1 || !s[0].Ready {
-			return shown(&pod.Status)
+			return cluster.Shown(&pod.Status)
 		}
 		return ""
 	})
 	l.unchanged(t, before[1:])
-	out := l.must(t, "kubectl", "exec", "plain", "--", "cat", "/etc/hosts")
+	out := l.Must(t, "kubectl", "exec", "plain", "--", "cat", "/etc/hosts")
 	if !strings.Contains(out, "\tplain\n") {
 		t.Errorf("the hosts file of plain is\n%s", out)
 	}
 }
 
 // killInside ends the processes of a Pod's container, found by their cgroup.
-func (l *lab) killInside(t *testing.T, node string, pod *corev1.Pod) {
+func (l *lab) killInside(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
-	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	lists, err := filepath.Glob(filepath.Join("/sys/fs/cgroup/pids/duet", l.name, node, "pod"+string(pod.UID), id, "cgroup.procs"))
-	if err != nil || len(lists) != 1 {
-		t.Fatalf("cgroups of %s: %v %v", id, lists, err)
+	for _, pid := range l.Inside(t, pod) {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with the one before
 	}
-	for pid := range strings.FieldsSeq(read(t, lists[0])) {
-		n, err := strconv.Atoi(pid)
-		if err == nil {
-			_ = syscall.Kill(n, syscall.SIGKILL) // it may have ended with the one before
+	cluster.Eventually(t, "the end of the container of "+pod.Name, func() string {
+		if left := l.Inside(t, pod); len(left) > 0 {
+			return fmt.Sprint(left)
 		}
-	}
-	eventually(t, "the end of "+id, func() string {
-		text, _ := os.ReadFile(lists[0])
-		return strings.TrimSpace(string(text))
+		return ""
 	})
 }
 
 // exists says whether a Pod still is.
 func (l *lab) exists(t *testing.T, name string) string {
 	t.Helper()
-	pod, err := l.client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+	pod, err := l.Client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return ""
 	case err != nil:
 		return err.Error()
 	}
-	return shown(&pod.Status)
+	return cluster.Shown(&pod.Status)
 }

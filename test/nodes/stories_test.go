@@ -1,20 +1,18 @@
 package nodes
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // TestStories runs what users type, one file for each subject.
@@ -38,31 +36,20 @@ func TestStacks(t *testing.T) {
 
 // tell runs all stories of a folder.
 func (l *lab) tell(t *testing.T, dir string) {
-	commands := map[string]func(*testscript.TestScript, bool, []string){
-		"kubectl": l.cmdKubectl, "within": l.cmdWithin, "capture": l.cmdCapture, "has": cmdHas, "typed": l.cmdTyped,
-	}
+	kubectl := cluster.Kubectl{Program: cluster.Program(), Home: l.Home, Within: cluster.Patience, Pause: 200 * time.Millisecond}
+	commands := kubectl.Commands()
+	commands["has"], commands["typed"] = cmdHas, cmdTyped
 	maps.Copy(commands, l.commands)
 	testscript.Run(t, testscript.Params{
 		Dir: dir, Cmds: commands,
 		Setup: func(e *testscript.Env) error {
-			name := strings.NewReplacer("_", "-", ".", "-").Replace(filepath.Base(e.WorkDir))
-			ns := strings.TrimPrefix(name, "script-")
-			bin := filepath.Join(e.WorkDir, ".bin")
-			if err := os.MkdirAll(bin, 0o755); err != nil {
+			ns := cluster.StoryNamespace(e)
+			if err := kubectl.Setup(e, "--namespace", ns); err != nil {
 				return err
 			}
-			wrapper := fmt.Sprintf("#!/bin/sh\nexec %s kubectl --namespace %s \"$@\"\n", program(), ns)
-			if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(wrapper), 0o755); err != nil {
-				return err
-			}
-			e.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
-			e.Setenv("HOME", l.home)
-			e.Setenv("KUBECONFIG", l.kubeconfig)
-			e.Setenv("NS", ns)
-			e.Setenv("TZ", "UTC")
-			e.Setenv("LC_ALL", "C")
+			e.Setenv("KUBECONFIG", l.Kubeconfig)
 			e.Setenv("TERM", "xterm")
-			if out, err := l.run("kubectl", "create", "namespace", ns); err != nil {
+			if out, err := l.Run("kubectl", "create", "namespace", ns); err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
 			return nil
@@ -70,65 +57,9 @@ func (l *lab) tell(t *testing.T, dir string) {
 	})
 }
 
-// kubectl runs in the story's folder and namespace and returns what it printed.
-func kubectl(ts *testscript.TestScript, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(ts.MkAbs(".bin"), "kubectl"), args...)
-	c.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "KUBECONFIG", "TZ", "LC_ALL", "TERM"} {
-		c.Env = append(c.Env, name+"="+ts.Getenv(name))
-	}
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err = c.Run()
-	return out.String(), errs.String(), err
-}
-
-// kubectl ARGS: the bundled kubectl; ! if it must fail.
-func (l *lab) cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
-	stdout, stderr, err := kubectl(ts, args...)
-	fmt.Fprint(ts.Stdout(), stdout)
-	fmt.Fprint(ts.Stderr(), stderr)
-	if failed := err != nil; failed != neg {
-		ts.Fatalf("kubectl %s: %v, want failure: %t", strings.Join(args, " "), err, neg)
-	}
-}
-
-// within REGEXP kubectl ARGS: the same again and again until it succeeds and prints that.
-func (l *lab) cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "kubectl" {
-		ts.Fatalf("usage: within REGEXP kubectl ARGS")
-	}
-	want, err := regexp.Compile("(?m)" + args[0])
-	ts.Check(err)
-	for end := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
-		stdout, stderr, err := kubectl(ts, args[2:]...)
-		if err == nil && want.MatchString(stdout) {
-			fmt.Fprint(ts.Stdout(), stdout)
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("not within %s; last: %v\n%s%s", patience, err, stdout, stderr)
-		}
-	}
-}
-
-// capture NAME kubectl ARGS: what it prints becomes the variable $NAME.
-func (l *lab) cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "kubectl" {
-		ts.Fatalf("usage: capture NAME kubectl ARGS")
-	}
-	stdout, stderr, err := kubectl(ts, args[2:]...)
-	if err != nil {
-		ts.Fatalf("%v: %s", err, stderr)
-	}
-	ts.Setenv(args[0], strings.TrimSpace(stdout))
-}
-
 // typed TEXT kubectl ARGS: the command on a terminal of its own (script of util-linux), where
 // somebody types the text; prints what the terminal shows.
-func (l *lab) cmdTyped(ts *testscript.TestScript, neg bool, args []string) {
+func cmdTyped(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || args[1] != "kubectl" {
 		ts.Fatalf("usage: typed TEXT kubectl ARGS")
 	}
@@ -136,7 +67,7 @@ func (l *lab) cmdTyped(ts *testscript.TestScript, neg bool, args []string) {
 	for _, arg := range args[1:] {
 		quoted = append(quoted, "'"+strings.ReplaceAll(arg, "'", `'\''`)+"'")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(quoted, " "), "/dev/null")
 	c.Dir = ts.MkAbs(".")

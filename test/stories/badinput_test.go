@@ -32,8 +32,8 @@ func configMap(rest string) []byte {
 	return []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"m"}` + rest + `}`)
 }
 
-func nested(open, inside, close string, levels int) []byte {
-	return []byte(strings.Repeat(open, levels) + inside + strings.Repeat(close, levels))
+func nested(left, inside, right string, levels int) []byte {
+	return []byte(strings.Repeat(left, levels) + inside + strings.Repeat(right, levels))
 }
 
 func badInput() []bad {

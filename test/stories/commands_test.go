@@ -1,35 +1,40 @@
 package stories
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // commands are what stories say beside testscript's own:
 //
-//	kubectl ARGS                  the bundled kubectl; ! if it must fail
-//	within REGEXP kubectl ARGS    the same again and again, at most 10 s, until it succeeds and prints that
-//	capture NAME kubectl ARGS     what it prints, as it is, becomes the variable $NAME
+//	kubectl, within, capture      as [cluster.Kubectl.Commands] says
 //	raw METHOD PATH [-anonymous] [-header KEY:VALUE] [-show KEY] [FILE]
 //	                              a request without kubectl, FILE as its body; prints the code, the
 //	                              headers to show, and the answer
 //	server, restart, shutdown     a server of the story's own; restart keeps its data
 //	sort                          the last output, line by line in order
-var commands = map[string]func(*testscript.TestScript, bool, []string){
-	"shared": cmdShared, "server": cmdServer, "restart": cmdRestart, "shutdown": cmdShutdown,
-	"kubectl": cmdKubectl, "within": cmdWithin, "capture": cmdCapture, "raw": cmdRaw, "sort": cmdSort,
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	all := kubectl.Commands()
+	maps.Copy(all, map[string]func(*testscript.TestScript, bool, []string){
+		"shared": cmdShared, "server": cmdServer, "restart": cmdRestart, "shutdown": cmdShutdown, "raw": cmdRaw, "sort": cmdSort,
+	})
+	return all
 }
+
+// kubectl of the stories; within tries for 10 s.
+var kubectl = cluster.Kubectl{Within: 10 * time.Second, Pause: 50 * time.Millisecond, Steady: steady}
 
 // current is the server of one story.
 type current struct{ server *server }
@@ -45,7 +50,7 @@ func cmdShared(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("KUBECONFIG", file)
 	ts.Setenv("DATA", common.dir)
 	for _, args := range [][]string{{"create", "namespace", ns}, {"config", "set-context", "--current", "--namespace", ns}} {
-		if _, stderr, err := kubectl(ts, args...); err != nil {
+		if _, stderr, err := kubectl.Run(ts, args...); err != nil {
 			ts.Fatalf("%v: %s", err, stderr)
 		}
 	}
@@ -66,60 +71,6 @@ func cmdRestart(ts *testscript.TestScript, _ bool, flags []string) {
 }
 
 func cmdShutdown(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(serverOf(ts).server.stop()) }
-
-// kubectl runs as a process of its own and returns what it printed.
-func kubectl(ts *testscript.TestScript, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
-	c := exec.CommandContext(ctx, duet, append([]string{"kubectl"}, args...)...)
-	c.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "KUBECONFIG", "TZ", "LC_ALL", "EDITOR", "TMPDIR"} {
-		c.Env = append(c.Env, name+"="+ts.Getenv(name))
-	}
-	c.Env = append(c.Env, "GOGC=off") // it is gone before it is worth collecting
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err = c.Run()
-	return out.String(), errs.String(), err
-}
-
-func cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
-	stdout, stderr, err := kubectl(ts, args...)
-	fmt.Fprint(ts.Stdout(), steady(ts, stdout))
-	fmt.Fprint(ts.Stderr(), steady(ts, stderr))
-	if failed := err != nil; failed != neg {
-		ts.Fatalf("kubectl %s: %v, want failure: %t", strings.Join(args, " "), err, neg)
-	}
-}
-
-func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "kubectl" {
-		ts.Fatalf("usage: within REGEXP kubectl ARGS")
-	}
-	want, err := regexp.Compile("(?m)" + args[0])
-	ts.Check(err)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		stdout, stderr, err := kubectl(ts, args[2:]...)
-		if err == nil && want.MatchString(stdout) {
-			fmt.Fprint(ts.Stdout(), steady(ts, stdout))
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("not within 10 s; last: %v\n%s%s", err, stdout, stderr)
-		}
-	}
-}
-
-func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 || args[1] != "kubectl" {
-		ts.Fatalf("usage: capture NAME kubectl ARGS")
-	}
-	stdout, stderr, err := kubectl(ts, args[2:]...)
-	if err != nil {
-		ts.Fatalf("%v: %s", err, stderr)
-	}
-	ts.Setenv(args[0], strings.TrimSpace(stdout))
-}
 
 func cmdRaw(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -176,7 +127,7 @@ var unsteady = []struct {
 	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000`), "<time>"},
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "<uid>"},
 	{regexp.MustCompile(`("?resourceVersion"?: ?"?)\d+`), "${1}<revision>"},
-	{regexp.MustCompile(`(?m)(  +)\d{1,2}s(  +|$)`), "${1}0s${2}"},
+	{regexp.MustCompile(`(?m)(  +)(?:\d{1,3}s|\d+m(?:\d+s)?)(  +|$)`), "${1}0s${2}"},
 	{regexp.MustCompile(`"A_\.-\w{5}"`), `"A_.-<random>"`},
 	{regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`), "X509SHA256=<hash>"},
 }

@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -76,26 +75,12 @@ func program(dir string) (string, error) {
 }
 
 func TestStories(t *testing.T) {
-	home := t.TempDir() // kubectl keeps what it discovered there
+	kubectl.Program, kubectl.Home = duet, t.TempDir()
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata", UpdateScripts: *update, Cmds: commands, ContinueOnError: *update,
+		Dir: "testdata", UpdateScripts: *update, Cmds: commands(), ContinueOnError: *update,
 		Setup: func(e *testscript.Env) error {
-			bin := filepath.Join(e.WorkDir, ".bin")
-			if err := os.MkdirAll(bin, 0o755); err != nil {
-				return err
-			}
-			wrapper := fmt.Sprintf("#!/bin/sh\nGOGC=off exec %s kubectl \"$@\"\n", duet)
-			if err := os.WriteFile(filepath.Join(bin, "kubectl"), []byte(wrapper), 0o755); err != nil {
-				return err
-			}
-			name := strings.NewReplacer("_", "-", ".", "-").Replace(filepath.Base(e.WorkDir))
 			e.Values[current{}] = &current{}
-			e.Setenv("HOME", home)
-			e.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
-			e.Setenv("NS", strings.TrimPrefix(name, "script-"))
-			e.Setenv("TZ", "UTC")
-			e.Setenv("LC_ALL", "C")
-			return nil
+			return kubectl.Setup(e)
 		},
 	})
 }

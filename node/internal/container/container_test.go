@@ -1,9 +1,7 @@
 package container
 
 import (
-	"bytes"
 	"cmp"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,30 +11,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/duetk8s/duet/test/golden"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares what the runtime is asked for with a file.
-func golden(t *testing.T, name string, config any) {
+// check holds what the runtime is asked for against a file.
+func check(t *testing.T, name string, config any) {
 	t.Helper()
 	got, err := yaml.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; got\n%s", file, got)
-	}
+	golden.Check(t, filepath.Join("testdata", name), got)
 }
 
 func TestConfig(t *testing.T) {
@@ -56,7 +42,7 @@ func TestConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".container.yaml", config)
+			check(t, name+".container.yaml", config)
 			sandbox, warnings, err := Sandbox(SandboxInput{
 				Pod: in.Pod, HostIPs: in.HostIPs, ClusterDNS: addrs("10.96.0.10", "fd00:10:96::a"), ClusterDomain: "cluster.local",
 				ResolvConf: []byte("nameserver 192.0.2.53\nsearch example.com\n"), CgroupParent: "/duet/lab/worker0", LogRoot: "/root/logs", SeccompRoot: "/root/seccomp",
@@ -64,7 +50,7 @@ func TestConfig(t *testing.T) {
 			if err != nil || len(warnings) > 0 {
 				t.Fatal(err, warnings)
 			}
-			golden(t, name+".sandbox.yaml", sandbox)
+			check(t, name+".sandbox.yaml", sandbox)
 		})
 	}
 }

@@ -1,11 +1,8 @@
 package network
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,9 +11,8 @@ import (
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // node is written down as "NAME podCIDR,podCIDR address,address".
 func node(text string) *corev1.Node {
@@ -79,25 +75,8 @@ func TestPlan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := base
 			s.Nodes, s.Ports = tt.nodes, tt.ports
-			golden(t, strings.ReplaceAll(tt.name, " ", "-"), Plan(s).String())
+			golden.Check(t, "testdata/"+strings.ReplaceAll(tt.name, " ", "-")+".golden", Plan(s).String())
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
 	}
 }
 

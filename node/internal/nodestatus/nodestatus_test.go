@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,26 +18,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || string(want) != got {
-		t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
-	}
-}
 
 var goodFacts = Facts{
 	CPUs: 4, Memory: 16 << 30, MemoryAvailable: 8 << 30, Disk: 100 << 30, DiskAvailable: 50 << 30, Inodes: 1000, InodesFree: 900,
@@ -61,7 +40,7 @@ func TestStatusOfANewNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "status", string(text))
+	golden.Check(t, "testdata/status.golden", string(text))
 }
 
 func TestConditions(t *testing.T) {

@@ -145,6 +145,9 @@ func (p *plan) containerStatus(c *corev1.Container, before corev1.ContainerStatu
 	}
 	s.RestartCount = int32(i.Attempt) //nolint:gosec // counted from 0 by this agent
 	s.Image, s.ImageID, s.ContainerID = i.Image, i.ImageID, containerID(i)
+	if c.Lifecycle != nil {
+		s.StopSignal = c.Lifecycle.StopSignal
+	}
 	switch {
 	case i.State == Running:
 		s.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(i.StartedAt)}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// tally is what became of the requests to one address.
+type tally struct {
+	mu      sync.Mutex
+	ok      int
+	failed  int
+	longest time.Duration // between the beginning of a request and its answer
+	by      map[string]int
+	news    []string // failures not printed yet
+}
+
+func (t *tally) add(began time.Time, said string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	t.longest = max(t.longest, now.Sub(began))
+	if err != nil {
+		t.failed++
+		t.news = append(t.news, fmt.Sprintf("%s after %s: %v", now.Format("15:04:05.000"), now.Sub(began).Round(time.Millisecond), err))
+		return
+	}
+	t.ok++
+	who, _, _ := strings.Cut(said, " ")
+	t.by[who]++
+}
+
+// String is "17 ok, 0 failed, longest 12ms, p0=9 p1=8", and the failures in lines of their own.
+func (t *tally) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := fmt.Sprintf("%d ok, %d failed, longest %s,", t.ok, t.failed, t.longest.Round(time.Millisecond))
+	for _, who := range slices.Sorted(maps.Keys(t.by)) {
+		out += fmt.Sprintf(" %s=%d", who, t.by[who])
+	}
+	for _, text := range t.news {
+		out += "\n! " + text
+	}
+	t.news = nil
+	return out
+}
+
+const (
+	slow  = 10 * time.Second // no answer at all
+	pause = 2 * time.Millisecond
+	tell  = 100 * time.Millisecond
+)
+
+// ask loads pairs of a network and an address until the input ends, and prints a line for each of
+// them again and again: "tcp4 10.96.0.7:80 17 ok, …".
+func ask(pairs []string, load func(network, at string, t *tally, end <-chan struct{})) {
+	end := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(end)
+	}()
+	var all sync.WaitGroup
+	tallies := make([]tally, len(pairs)/2)
+	for i := range tallies {
+		tallies[i].by = map[string]int{}
+		all.Go(func() { load(pairs[2*i], pairs[2*i+1], &tallies[i], end) })
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	for ticker := time.NewTicker(tell); ; {
+		select {
+		case <-ticker.C:
+		case <-done:
+			ticker.Stop()
+		}
+		for i := range tallies {
+			fmt.Println(pairs[2*i], pairs[2*i+1], &tallies[i])
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
+// once makes a connection for each request.
+func once(network, at string, t *tally, end <-chan struct{}) {
+	for {
+		began := time.Now()
+		said, err := call(network, at, slow)
+		t.add(began, said, err)
+		select {
+		case <-end:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// hold makes all requests on one connection, and another one only when that has failed.
+func hold(network, at string, t *tally, end <-chan struct{}) {
+	var c net.Conn
+	for {
+		began := time.Now()
+		var err error
+		if c == nil {
+			c, err = net.DialTimeout(network, at, slow)
+		}
+		var said string
+		if err == nil {
+			said, err = exchange(c, slow)
+		}
+		t.add(began, said, err)
+		if err != nil && c != nil {
+			c.Close()
+			c = nil
+		}
+		select {
+		case <-end:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
