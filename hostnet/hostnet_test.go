@@ -40,6 +40,12 @@ func veth(t *testing.T, name string, addresses ...string) {
 
 func TestTable(t *testing.T) {
 	sandbox.Need(t)
+	sandbox.Run(t, "ip", "link", "set", "lo", "up")
+	t.Cleanup(func() {
+		if err := SetLinkRoutes(nil); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, tt := range []struct {
 		name  string
 		table Table
@@ -53,6 +59,8 @@ func TestTable(t *testing.T) {
 			Ports: []HostPort{
 				{Protocol: 6, Port: 8080, To: netip.MustParseAddrPort("10.244.0.5:80")},
 				{Protocol: 6, Port: 8080, To: netip.MustParseAddrPort("[fd00:10:244::5]:80")},
+				{Protocol: 6, At: netip.MustParseAddr("127.0.0.1"), Port: 8081, To: netip.MustParseAddrPort("10.244.0.5:80")},
+				{Protocol: 6, At: netip.MustParseAddr("::1"), Port: 8081, To: netip.MustParseAddrPort("[fd00:10:244::5]:80")},
 				{Protocol: 17, At: netip.MustParseAddr("172.30.0.3"), Port: 53, To: netip.MustParseAddrPort("10.244.0.6:53")},
 			},
 		}},

@@ -46,13 +46,17 @@ func (t Table) Set() error {
 	c.AddTable(b.table)
 	t.masquerade(b)
 	t.hostPorts(b)
+	t.loopbackPorts(b)
 	if b.err != nil {
 		return fmt.Errorf("build nftables table %s: %w", TableName, b.err)
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("install nftables table %s: %w", TableName, err)
 	}
-	return nil
+	if len(t.Ports) == 0 {
+		return nil
+	}
+	return ChangeLinkRoutes([]LinkRoute{ipv4.standInRoute(), ipv6.standInRoute()}, nil)
 }
 
 // RemoveTable takes the table away, if it is there.
@@ -80,6 +84,11 @@ func (t Table) masquerade(b *batch) {
 		b.rule(chain, isAddr(source, p.To.Addr()), isAddr(destination, p.To.Addr()), isTranslated(), []expr.Any{&expr.Masq{}})
 	}
 	for _, f := range []family{ipv4, ipv6} {
+		if slices.ContainsFunc(t.Ports, func(p HostPort) bool { return f.has(p.To.Addr()) }) {
+			b.rule(chain, isAddr(source, f.standIn), isTranslated(), []expr.Any{&expr.Masq{FullyRandom: true}})
+		}
+	}
+	for _, f := range []family{ipv4, ipv6} {
 		local := b.set("local-"+f.name, f, t.Local)
 		if local == nil {
 			continue
@@ -93,6 +102,8 @@ func (t Table) masquerade(b *batch) {
 // hostPorts adds, for each port, once for what comes in and once for the node's own connections:
 //
 //	fib daddr type local meta nfproto ipv4 meta l4proto tcp th dport 8080 dnat ip to 10.244.0.5:80
+//
+// One on a loopback address is for the node's own alone.
 func (t Table) hostPorts(b *batch) {
 	if len(t.Ports) == 0 {
 		return
@@ -105,10 +116,15 @@ func (t Table) hostPorts(b *batch) {
 		for _, p := range t.Ports {
 			f := familyOf(p.To.Addr())
 			var at []expr.Any
-			if p.At.IsValid() && !p.At.IsUnspecified() {
-				at = isAddr(destination, p.At)
-			} else {
+			switch {
+			case !p.At.IsValid() || p.At.IsUnspecified():
 				at = slices.Concat(isFamily(f), isLocal(), notIn(f, destination, f.loopback))
+			case p.At != f.own:
+				at = isAddr(destination, p.At)
+			case hook.name == "prerouting":
+				continue
+			default:
+				at = isAddr(destination, f.standIn)
 			}
 			b.rule(chain, at, isPort(p), []expr.Any{
 				&expr.Immediate{Register: 1, Data: p.To.Addr().AsSlice()},
@@ -117,6 +133,55 @@ func (t Table) hostPorts(b *batch) {
 			})
 		}
 	}
+}
+
+// loopbackPorts lets the node's own processes reach ports at 127.0.0.1 and ::1. Packets from and to
+// these cannot leave the machine: the kernel drops their answers. So while they are on their way both
+// addresses are replaced by one that stands in for them: local, nobody's, and masqueraded before it
+// leaves. The IPv6 one has the same sum as ::1, so that no checksum changes.
+//
+//	chain sent { type filter hook output priority raw;
+//	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 tcp dport 8080 ip saddr set 192.0.0.8 ip daddr set 192.0.0.8 }
+//	chain delivered { type filter hook input priority 150;
+//	  ip saddr 192.0.0.8 ip daddr 192.0.0.8 ip saddr set 127.0.0.1 ip daddr set 127.0.0.1 }
+func (t Table) loopbackPorts(b *batch) {
+	var sent, delivered *nftables.Chain
+	for _, f := range []family{ipv4, ipv6} {
+		first := true
+		for _, p := range t.Ports {
+			if !f.has(p.To.Addr()) || p.At.IsValid() && !p.At.IsUnspecified() && p.At != f.own {
+				continue
+			}
+			if sent == nil {
+				sent = b.filter("sent", nftables.ChainHookOutput, nftables.ChainPriorityRaw)
+				delivered = b.filter("delivered", nftables.ChainHookInput, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource+50))
+			}
+			b.rule(sent, isAddr(source, f.own), isAddr(destination, f.own), isPort(p), f.replace(f.standIn))
+			if first {
+				b.rule(delivered, isAddr(source, f.standIn), isAddr(destination, f.standIn), f.replace(f.own))
+				first = false
+			}
+		}
+	}
+}
+
+// replace writes an address in place of both, which connection tracking does not know of.
+func (f family) replace(by netip.Addr) []expr.Any {
+	out := []expr.Any{&expr.Immediate{Register: 1, Data: by.AsSlice()}}
+	for _, offset := range f.offsets {
+		write := &expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: f.length,
+		}
+		if by.Is4() {
+			write.CsumType, write.CsumOffset, write.CsumFlags = expr.CsumTypeInet, 10, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR
+		}
+		out = append(out, write)
+	}
+	return out
+}
+
+func (f family) standInRoute() LinkRoute {
+	return LinkRoute{To: netip.PrefixFrom(f.standIn, f.standIn.BitLen()), Index: Loopback, Local: true}
 }
 
 // batch keeps the first error, so that building rules needs no checks.
@@ -128,6 +193,10 @@ type batch struct {
 
 func (b *batch) chain(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
 	return b.conn.AddChain(&nftables.Chain{Table: b.table, Name: name, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority})
+}
+
+func (b *batch) filter(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	return b.conn.AddChain(&nftables.Chain{Table: b.table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: priority})
 }
 
 func (b *batch) rule(chain *nftables.Chain, parts ...[]expr.Any) {
@@ -189,6 +258,7 @@ type family struct {
 	offsets         [2]uint32 // of source and destination in the header
 	length          uint32    // of an address
 	loopback        netip.Prefix
+	own, standIn    netip.Addr     // loopback's first address, and what stands in for it: see loopbackPorts, package proxy
 	neverTranslated []netip.Prefix // one link's business
 }
 
@@ -197,15 +267,19 @@ var (
 		"ipv4", unix.NFPROTO_IPV4, nftables.TypeIPAddr,
 		[2]uint32{12, 16},
 		4, netip.MustParsePrefix("127.0.0.0/8"),
+		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.0.8"), // the dummy address of RFC 7600
 		[]netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4")},
 	}
 	ipv6 = family{
 		"ipv6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr,
 		[2]uint32{8, 24},
 		16, netip.MustParsePrefix("::1/128"),
+		netip.IPv6Loopback(), netip.MustParseAddr("100::ff00"), // one to be discarded, of RFC 6666
 		[]netip.Prefix{netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8")},
 	}
 )
+
+func (f family) has(a netip.Addr) bool { return uint32(len(a.AsSlice())) == f.length }
 
 func familyOf(a netip.Addr) family {
 	if a.Is4() {
