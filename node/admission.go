@@ -84,10 +84,10 @@ func (a *admission) look() {
 	a.held = nil
 }
 
-// open tells whether Pods can be judged. A node that is deleted from the API is taken as it was: its
+// open tells whether Pods can be judged: the node has said what it has. One that is deleted from the API is taken as it was: its
 // agent registers it again.
 func (a *admission) open() bool {
-	if n := a.node(); n != nil {
+	if n := a.node(); n != nil && len(n.Status.Allocatable) > 0 {
 		a.known = n
 	}
 	return a.listed && a.known != nil
