@@ -1,6 +1,7 @@
 package podstate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,27 +16,13 @@ import (
 // already. A Pod that the scheduler sent is refused only if something has changed meanwhile; one
 // that named its node itself is looked at here for the first time.
 func Refuse(pod *corev1.Pod, needs *fit.Pod, node *corev1.Node, room *fit.Room) *Failure {
-	for _, check := range []func() *Failure{
-		func() *Failure { return underPressure(pod, node) },
-		func() *Failure { return forbiddenSysctl(pod) },
-		func() *Failure { return otherSystem(pod, node) },
-		func() *Failure { return short(needs, room) },
-		func() *Failure {
-			return failedPredicate(needs.Selects(node), "NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
-		},
-		func() *Failure {
-			return failedPredicate(!room.PortTaken(needs), "NodePorts", "node(s) didn't have free ports for the requested pod ports")
-		},
-		func() *Failure {
-			untolerated := fit.Untolerated(node.Spec.Taints, pod.Spec.Tolerations, corev1.TaintEffectNoExecute)
-			return failedPredicate(untolerated == nil, "TaintToleration", "node(s) had taints that the pod didn't tolerate")
-		},
-	} {
-		if f := check(); f != nil {
-			return f
-		}
-	}
-	return nil
+	untolerated := fit.Untolerated(node.Spec.Taints, pod.Spec.Tolerations, corev1.TaintEffectNoExecute)
+	return cmp.Or(
+		underPressure(pod, node), forbiddenSysctl(pod), otherSystem(pod, node), short(needs, room),
+		failedPredicate(needs.Selects(node), "NodeAffinity", "node(s) didn't match Pod's node affinity/selector"),
+		failedPredicate(!room.PortTaken(needs), "NodePorts", "node(s) didn't have free ports for the requested pod ports"),
+		failedPredicate(untolerated == nil, "TaintToleration", "node(s) had taints that the pod didn't tolerate"),
+	)
 }
 
 func failedPredicate(holds bool, name, description string) *Failure {
