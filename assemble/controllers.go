@@ -79,7 +79,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
-	names, err := newDNS(api, admin, cfg)
+	names, err := c.newDNS(api, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/duetk8s/duet/controllers/endpoints"
 	"github.com/duetk8s/duet/controllers/endpointslice"
 	"github.com/duetk8s/duet/controllers/endpointslicemirroring"
-	"github.com/duetk8s/duet/dns"
 	"github.com/duetk8s/duet/loadbalancer"
 )
 
@@ -61,19 +60,4 @@ func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (run
 	return loadbalancer.New(loadbalancer.Deps{
 		Client: client, Services: api.Informers().Core().V1().Services(), Events: c.recorder(client, "service-controller"),
 	}, loadbalancer.Config{Pools: pools})
-}
-
-// What Pods find in their resolv.conf, and where its server listens.
-const (
-	clusterDomain = "cluster.local"
-	dnsPort       = 5353
-)
-
-// newDNS makes the cluster's DNS, which every server answers on its own addresses.
-func newDNS(api *apiserver.Server, admin clientset.Interface, cfg ServerConfig) (*dns.Server, error) {
-	informers := api.Informers()
-	return dns.New(dns.Deps{
-		Client: admin, Namespaces: informers.Core().V1().Namespaces(), Services: informers.Core().V1().Services(),
-		Slices: informers.Discovery().V1().EndpointSlices(),
-	}, dns.Config{Domain: clusterDomain, Addresses: cfg.Advertise, Port: dnsPort, Leave: cfg.shared()})
 }

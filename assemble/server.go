@@ -46,6 +46,9 @@ type ServerConfig struct {
 	AllowExternalIPs bool
 	// LoadBalancerPool has the addresses for Services of type LoadBalancer; none leaves them pending.
 	LoadBalancerPool []netip.Prefix
+	// ResolvConf is a file with the name servers for names outside the cluster, "" for none, and
+	// ResolvNetns the network namespace that they are reached from, "" for this process's.
+	ResolvConf, ResolvNetns string
 	// Ready is called once, when /readyz says ok.
 	Ready func()
 }

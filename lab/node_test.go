@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -307,4 +308,33 @@ func processesWith(t *testing.T, text string) []string {
 		}
 	}
 	return out
+}
+
+// Pods are told of cluster DNS in the order of their own families.
+func TestClusterDNS(t *testing.T) {
+	const s4, s6, p4, p6 = "10.96.0.0/16", "fd00:10:96::/112", "10.244.0.0/16", "fd00:10:244::/56"
+	parse := func(list ...string) (out []netip.Prefix) {
+		for _, text := range list {
+			out = append(out, netip.MustParsePrefix(text))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name           string
+		services, pods []netip.Prefix
+		want           string
+	}{
+		{"v4", parse(s4), parse(p4), "[10.96.0.10]"},
+		{"v6", parse(s6), parse(p6), "[fd00:10:96::a]"},
+		{"v4+v6", parse(s4, s6), parse(p4, p6), "[10.96.0.10 fd00:10:96::a]"},
+		{"v6+v4", parse(s6, s4), parse(p6, p4), "[fd00:10:96::a 10.96.0.10]"},
+		{"Pods the other way around", parse(s4, s6), parse(p6, p4), "[fd00:10:96::a 10.96.0.10]"},
+		{"Pods of one family", parse(s4, s6), parse(p6), "[fd00:10:96::a]"},
+		{"no family in common", parse(s4), parse(p6), "[10.96.0.10]"},
+		{"no tenth address", parse("10.96.0.0/29"), parse(p4), "[]"},
+	} {
+		if got := fmt.Sprint(clusterDNS(Settings{ServiceCIDRs: tt.services, PodCIDRs: tt.pods})); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
 }
