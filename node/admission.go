@@ -18,8 +18,9 @@ import (
 //
 // Concurrency: for all.
 type admission struct {
-	// node as the API has it; nil while it is not registered.
-	node func() *corev1.Node
+	// node as it is now; nil while it is not registered. fresh asks the API first: before a Pod is
+	// refused, for the scheduler may have seen a change of the node that is not here yet.
+	node, fresh func() *corev1.Node
 
 	mu     sync.Mutex
 	listed bool         // all Pods from before are counted
@@ -35,8 +36,8 @@ type asked struct {
 	answer func(refused *podstate.Failure)
 }
 
-func newAdmission(node func() *corev1.Node) *admission {
-	return &admission{node: node, taken: map[types.UID]*fit.Pod{}}
+func newAdmission(node, fresh func() *corev1.Node) *admission {
+	return &admission{node: node, fresh: fresh, taken: map[types.UID]*fit.Pod{}}
 }
 
 // ask has a Pod answered, now or when the time has come: nil if the node takes it. One that was
@@ -84,10 +85,10 @@ func (a *admission) look() {
 	a.held = nil
 }
 
-// open tells whether Pods can be judged: the node has said what it has. One that is deleted from the API is taken as it was: its
+// open tells whether Pods can be judged. A node that is deleted from the API is taken as it was: its
 // agent registers it again.
 func (a *admission) open() bool {
-	if n := a.node(); n != nil && len(n.Status.Allocatable) > 0 {
+	if n := a.node(); n != nil {
 		a.known = n
 	}
 	return a.listed && a.known != nil
@@ -95,9 +96,15 @@ func (a *admission) open() bool {
 
 func (a *admission) judge(pod *corev1.Pod) *podstate.Failure {
 	needs := fit.Of(pod)
-	a.room.Allocatable = fit.AmountsOf(a.known.Status.Allocatable)
-	if pod.DeletionTimestamp == nil {
-		if refused := podstate.Refuse(pod, &needs, a.known, &a.room); refused != nil {
+	refuse := func() *podstate.Failure {
+		a.room.Allocatable = fit.AmountsOf(a.known.Status.Allocatable)
+		return podstate.Refuse(pod, &needs, a.known, &a.room)
+	}
+	if pod.DeletionTimestamp == nil && refuse() != nil {
+		if n := a.fresh(); n != nil {
+			a.known = n
+		}
+		if refused := refuse(); refused != nil {
 			return refused
 		}
 	}

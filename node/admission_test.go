@@ -18,7 +18,8 @@ import (
 func TestAdmission(t *testing.T) {
 	var node *corev1.Node
 	two := &corev1.Node{Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"cpu": resource.MustParse("2"), "pods": resource.MustParse("9")}}}
-	a := newAdmission(func() *corev1.Node { return node })
+	var newer *corev1.Node // what the API says when it is asked
+	a := newAdmission(func() *corev1.Node { return node }, func() *corev1.Node { return newer })
 	var answers []string
 	age := time.Now()
 	ask := func(name string, before bool, phase corev1.PodPhase) {
@@ -61,7 +62,11 @@ func TestAdmission(t *testing.T) {
 	ask("next", false, "")
 	ask("last", false, "")
 	expect("next yes, last OutOfcpu")
-	for _, uid := range []types.UID{"old", "next"} {
+	newer = two.DeepCopy()
+	newer.Status.Allocatable["cpu"] = resource.MustParse("3")
+	ask("grown", false, "") // the scheduler knows of the third before this agent does
+	expect("grown yes")
+	for _, uid := range []types.UID{"old", "next", "grown"} {
 		a.release(uid)
 	}
 	if got := fmt.Sprint(a.room.Used["cpu"], a.room.Pods, len(a.taken), len(a.held)); got != "0 0 0 0" {

@@ -74,7 +74,7 @@ func (l *lab) startAgent() {
 			services: func(context.Context, string) ([]*corev1.Service, error) { return nil, nil },
 		},
 		prober: podProber{probes.New(probes.Config{Exec: execIn(rt), Clock: clock.RealClock{}})},
-		api:    l.client.CoreV1(), secrets: src.Secret, events: l.recorder(ctx), clock: clock.RealClock{}, hostIPs: hostIPs, admission: newAdmission(node), memory: newOOMCounts(cfg.CgroupParent), owner: newOwners(),
+		api:    l.client.CoreV1(), secrets: src.Secret, events: l.recorder(ctx), clock: clock.RealClock{}, hostIPs: hostIPs, admission: newAdmission(node, node), memory: newOOMCounts(cfg.CgroupParent), owner: newOwners(),
 	}
 	l.pods = newPods(p, l.source(), src, noPorts{}, func() {})
 	go func() {
