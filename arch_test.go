@@ -60,7 +60,7 @@ var rules = []rule{
 	},
 	{
 		who: []string{"etcd", "pki", "cri", "nft", "hostnet"}, not: []string{module},
-		except:  []string{module + "/dualstack"},
+		except:  []string{module + "/dualstack", module + "/nft"}, // a node's own rules are hostnet's
 		because: "a driver knows one thing outside the program and nothing inside it",
 	},
 	{

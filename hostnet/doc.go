@@ -1,6 +1,7 @@
-// Package hostnet is the driver of a node's own network stack: addresses, routes, a bridge, sysctls
-// and one nftables table. It reads and writes what it is told to and decides nothing; what a node
-// wants of its stack is said by node/internal/network and node/internal/nodestatus.
+// Package hostnet is the driver of a node's own network stack: addresses, routes, a bridge, sysctls,
+// tracked flows, and what one nftables table holds, which package nft writes. It reads and writes what
+// it is told to and decides nothing; what a node wants of its stack is said by node/internal/network,
+// node/internal/nodestatus and proxy.
 //
 // Everything happens in the network namespace of the calling thread, which for the agent is that of
 // its process.

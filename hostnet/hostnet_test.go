@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/nft"
 	"github.com/duetk8s/duet/test/golden"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 func prefixes(list ...string) []netip.Prefix {
@@ -40,12 +41,11 @@ func veth(t *testing.T, name string, addresses ...string) {
 
 func TestTable(t *testing.T) {
 	sandbox.Need(t)
-	sandbox.Run(t, "ip", "link", "set", "lo", "up")
-	t.Cleanup(func() {
-		if err := SetLinkRoutes(nil); err != nil {
-			t.Error(err)
-		}
-	})
+	table, err := nft.Open(TableName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
 	for _, tt := range []struct {
 		name  string
 		table Table
@@ -67,7 +67,7 @@ func TestTable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for range 2 { // the second time over the first
-				if err := tt.table.Set(); err != nil {
+				if err := table.Rebuild(tt.table.Rules()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -75,7 +75,7 @@ func TestTable(t *testing.T) {
 		})
 	}
 	for range 2 {
-		if err := RemoveTable(); err != nil {
+		if err := table.Remove(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -288,6 +288,15 @@ func TestForward(t *testing.T) {
 	}
 	if err := SetSysctl("net/none", "1"); err == nil || !strings.Contains(err.Error(), "net/none") {
 		t.Errorf("error for a sysctl that is none: %v", err)
+	}
+	if err := SetSysctl("net/bridge/bridge-nf-call-iptables", "0"); err != nil {
+		t.Skip("a kernel without br_netfilter")
+	}
+	if err := TranslateInBridges(); err != nil {
+		t.Error(err)
+	}
+	if got, err := Sysctl("net/bridge/bridge-nf-call-iptables"); got != "1" || err != nil {
+		t.Errorf("bridges are not translated in: %q, %v", got, err)
 	}
 }
 

@@ -30,13 +30,16 @@ type LinkRoute struct {
 // link has gone, does not keep the others from being set; the error joins all failures.
 func SetLinkRoutes(want []LinkRoute) error {
 	wanted := make(map[LinkRoute]bool, len(want))
+	families := map[bool]bool{} // a kernel may have no IPv6
 	for _, r := range want {
-		wanted[r] = true
+		wanted[r], families[r.To.Addr().Is6()] = true, true
 	}
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		if err := lookIntoFallback(family); err != nil {
-			return err
+		if families[family == netlink.FAMILY_V6] {
+			if err := lookIntoFallback(family); err != nil {
+				return err
+			}
 		}
 		have, err := ourRoutes(family, unix.RT_TABLE_UNSPEC)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -48,6 +49,25 @@ func Forward() error {
 	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
 		if err := SetSysctl(name, "1"); err != nil && (!strings.Contains(name, "ipv6") || !errors.Is(err, fs.ErrNotExist)) {
 			return err // not existing: a kernel without IPv6
+		}
+	}
+	return nil
+}
+
+// TranslateInBridges has what one Pod of the node sends to another looked at by nftables although it
+// only crosses the bridge: an answer that goes straight to a Pod which had called a Service would be
+// from somebody it does not know. The kernel module br_netfilter does that; it is loaded if need be.
+func TranslateInBridges() error {
+	for _, name := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		err := SetSysctl(name, "1")
+		if errors.Is(err, fs.ErrNotExist) {
+			if out, failed := exec.Command("modprobe", "br_netfilter").CombinedOutput(); failed != nil {
+				return fmt.Errorf("Services between Pods of one node need the kernel module br_netfilter: modprobe: %w %s", failed, out)
+			}
+			err = SetSysctl(name, "1")
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

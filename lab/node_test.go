@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -108,6 +109,21 @@ func needRuntime(t *testing.T) {
 	}
 }
 
+func hardwareOf(t *testing.T, cluster, member string) (address string) {
+	t.Helper()
+	err := within(namespaceName(cluster, member), func() error {
+		link, err := netlink.LinkByName(memberLink)
+		if err == nil {
+			address = link.Attrs().HardwareAddr.String()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
 // TestNodes goes through the life of a cluster with nodes and real containerds.
 func TestNodes(t *testing.T) {
 	needRuntime(t)
@@ -154,13 +170,17 @@ func TestNodes(t *testing.T) {
 	}
 	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, sandbox) })
 
-	// A box alone: what was in it has ended.
+	// A box alone: what was in it has ended. Its neighbours need not learn its link anew.
+	hardware := hardwareOf(t, "nodes", "worker0")
 	kill(t, boxes[0])
 	if resumed := up(t, l, r); resumed.Already {
 		t.Error("up after a box's death did nothing")
 	}
 	if now := boxesOf(t, r.DataDir, 2); now[0] == boxes[0] || now[1] != boxes[1] {
 		t.Errorf("boxes before the death of the first %v, after %v", boxes, now)
+	}
+	if now := hardwareOf(t, "nodes", "worker0"); now != hardware {
+		t.Errorf("hardware address of worker0 before %s, after %s", hardware, now)
 	}
 	if sandboxReady(runtime, sandbox) {
 		t.Error("the Pod has outlived its box")

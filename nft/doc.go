@@ -5,7 +5,7 @@
 //
 // # Concurrency
 //
-// A [Table] belongs to one goroutine.
+// A [Table] belongs to one goroutine; only [Table.Watch] may run beside it.
 //
 // # Guarantees
 //

@@ -110,6 +110,25 @@ func NotIn(set string, fields ...Field) Rule {
 	return append(load(register, fields), &expr.Lookup{SourceRegister: register, SetName: set, Invert: true})
 }
 
+// IsTransport matches the protocols that have ports. Rules that translate ports begin with it, or nft
+// could not read what it prints of them.
+func IsTransport() Rule {
+	list := []Element{{Key: "\x06"}, {Key: "\x11"}, {Key: "\x84"}} // TCP, UDP, SCTP
+	own := &oneOf{
+		Lookup:   expr.Lookup{SourceRegister: register},
+		set:      Set{Name: "__set%d", Key: []Type{Proto}, anonymous: true, Size: uint32(len(list))}, //nolint:gosec // few
+		elements: list,
+	}
+	return append(load(register, []Field{Protocol()}), own)
+}
+
+// oneOf matches against a set that belongs to the rule.
+type oneOf struct {
+	expr.Lookup
+	set      Set
+	elements []Element
+}
+
 // lookup leaves what a map has for the fields in the registers; it ends the rule if there is nothing.
 func lookup(m string, fields []Field) Rule {
 	return append(load(register, fields), &expr.Lookup{SourceRegister: register, DestRegister: register, IsDestRegSet: true, SetName: m})
@@ -137,9 +156,9 @@ func MaskPriority(mask uint32) Rule {
 	return append(maskedPriority(mask), setMeta(expr.MetaKeyPRIORITY))
 }
 
-// MarkFromPriority sets the packet's mark to some bits of its priority.
-func MarkFromPriority(mask uint32) Rule {
-	return append(maskedPriority(mask), setMeta(expr.MetaKeyMARK))
+// SetMark sets the packet's mark to what a map has for the fields.
+func SetMark(m string, fields ...Field) Rule {
+	return append(lookup(m, fields), setMeta(expr.MetaKeyMARK))
 }
 
 // NoPriority sets the packet's priority to none.
@@ -191,7 +210,7 @@ func dynamic(m string, key []Field, data Field, operation uint32, timeout time.D
 // Translate sends a connection to the address and port that a map has for the fields.
 func Translate(m string, f dualstack.Family, fields ...Field) Rule {
 	h := headerOf(f)
-	return append(lookup(m, fields), &expr.NAT{
+	return append(Join(IsTransport(), lookup(m, fields)), &expr.NAT{
 		Type: expr.NATTypeDestNAT, Family: h.number, RegAddrMin: register, RegProtoMin: register + h.length/4, Specified: true,
 	})
 }
@@ -219,6 +238,35 @@ func Is(address Field, value netip.Addr) Rule {
 	return append(load(register, []Field{address}), &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: value.AsSlice()})
 }
 
+// NotWithin matches packets whose field is no address of a range.
+func NotWithin(address Field, r netip.Prefix) Rule {
+	mask := make([]byte, r.Addr().BitLen()/8)
+	for i := range r.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return append(load(register, []Field{address}),
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))}, //nolint:gosec // an address
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: r.Masked().Addr().AsSlice()})
+}
+
+// IsPort matches packets to a port.
+func IsPort(protocol uint8, port uint16) Rule {
+	return Join(
+		load(register, []Field{Protocol()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{protocol}}},
+		load(register, []Field{DestinationPort()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)}})
+}
+
+// TranslateTo sends a connection to an address and port.
+func TranslateTo(to netip.AddrPort) Rule {
+	h := headerOf(dualstack.Of(to.Addr()))
+	port := register + h.length/4
+	return Rule{
+		&expr.Immediate{Register: register, Data: to.Addr().AsSlice()},
+		&expr.Immediate{Register: port, Data: binaryutil.BigEndian.PutUint16(to.Port())},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: h.number, RegAddrMin: register, RegProtoMin: port, Specified: true},
+	}
+}
+
 // Replace writes other source and destination addresses into a packet, which connection tracking does
 // not know of. In IPv6 their sum must be that of the old ones, because checksums stay as they are.
 func Replace(source, destination netip.Addr) Rule {
@@ -242,6 +290,15 @@ func Replace(source, destination netip.Addr) Rule {
 
 // Masquerade lets a connection leave with this machine's address.
 func Masquerade() Rule { return Rule{&expr.Masq{FullyRandom: true}} }
+
+// Reset answers TCP that nobody listens; it does not match anything else. Clients believe it at once: a
+// message that the port is unreachable is lost on one that is still busy sending, which IPv6 clients
+// always are, and each peer gets one of those a second at most.
+func Reset() Rule {
+	return append(load(register, []Field{Protocol()}),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+}
 
 // Reject answers that the port is unreachable.
 func Reject() Rule {

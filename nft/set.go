@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 )
 
 // Type of a key's or value's field.
@@ -21,6 +18,7 @@ const (
 	Port                // inet_service
 	Class               // classid: a packet's priority, used as a register
 	Number              // mark: a number in the machine's byte order
+	Index               // numgen: a random number, see [Random]
 	Verdict             // a chain to go or jump to, or drop
 )
 
@@ -31,6 +29,8 @@ type Set struct {
 	Interval  bool // elements are ranges, see [Ranges]
 	Dynamic   bool // rules add elements, which expire
 	Size      uint32
+
+	anonymous bool // of one rule
 }
 
 // Element of a set. Keys and data are the fields' bytes, each padded to four, see [Bytes].
@@ -113,50 +113,4 @@ func after(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(b)
 	return a.Next()
-}
-
-var datatypes = map[Type]nftables.SetDatatype{
-	Addr4: nftables.TypeIPAddr, Addr6: nftables.TypeIP6Addr, Proto: nftables.TypeInetProto, Port: nftables.TypeInetService,
-	Class: nftables.TypeClassID, Number: nftables.TypeMark, Verdict: nftables.TypeVerdict,
-}
-
-func datatype(list []Type) nftables.SetDatatype {
-	if len(list) == 1 {
-		return datatypes[list[0]]
-	}
-	var fields []nftables.SetDatatype
-	for _, t := range list {
-		fields = append(fields, datatypes[t])
-	}
-	return nftables.MustConcatSetType(fields...)
-}
-
-// kernel is how the library describes a set.
-func (s Set) kernel(t *nftables.Table, id uint32) *nftables.Set {
-	k := &nftables.Set{
-		Table: t, ID: id, Name: s.Name, KeyType: datatype(s.Key),
-		Interval: s.Interval, Dynamic: s.Dynamic, HasTimeout: s.Dynamic, Size: s.Size,
-	}
-	if len(s.Data) > 0 {
-		k.IsMap, k.DataType = true, datatype(s.Data)
-	}
-	if len(s.Key) == 1 && (s.Key[0] == Class || s.Key[0] == Number) {
-		k.KeyByteOrder = binaryutil.NativeEndian // else nft prints it the wrong way round
-	}
-	return k
-}
-
-func (s Set) elements(list []Element) []nftables.SetElement {
-	out := make([]nftables.SetElement, len(list))
-	for i, e := range list {
-		out[i] = nftables.SetElement{Key: []byte(e.Key), IntervalEnd: e.End}
-		switch {
-		case len(s.Data) == 0:
-		case s.Data[0] == Verdict:
-			out[i].VerdictData = e.Verdict.expr()
-		default:
-			out[i].Val = []byte(e.Data)
-		}
-	}
-	return out
 }

@@ -1,12 +1,11 @@
 package nft
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,37 +46,25 @@ type Changes struct {
 
 // Table is one table of family inet.
 type Table struct {
-	conn  *nftables.Conn
-	table *nftables.Table
-	sets  map[string]Set
-	ids   uint32
+	socket *socket
+	name   string
+	sets   map[string]Set
+	rules  map[string][]uint64 // by chain, their handles: a rule can be replaced but not changed
+	ids    uint32
 }
-
-// Messages to and from the kernel: a transaction is one message to it, and its answers must all fit
-// before they are read. The defaults of 200 KB are too small for a thousand Services.
-const (
-	sendBuffer    = 256 << 20
-	receiveBuffer = 16 << 20
-	// An attribute of netlink cannot be longer than 64 KB.
-	elementsPerMessage = 400
-)
 
 // Open connects to the kernel; the table need not exist. Close it.
 func Open(name string) (*Table, error) {
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		return errors.Join(c.SetWriteBuffer(sendBuffer), c.SetReadBuffer(receiveBuffer))
-	}))
+	s, err := dial()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &Table{
-		conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: name}, sets: map[string]Set{},
-	}, nil
+	return &Table{socket: s, name: name, sets: map[string]Set{}, rules: map[string][]uint64{}}, nil
 }
 
 // Close ends the connection and leaves the table.
 func (t *Table) Close() error {
-	if err := t.conn.CloseLasting(); err != nil {
+	if err := t.socket.close(); err != nil {
 		return fmt.Errorf("close nftables: %w", err)
 	}
 	return nil
@@ -85,105 +72,168 @@ func (t *Table) Close() error {
 
 // Rebuild replaces the table, if there is one, by this one.
 func (t *Table) Rebuild(s Schema, elements map[string][]Element) error {
-	t.conn.AddTable(t.table) // so that deleting it cannot fail
-	t.conn.DelTable(t.table)
-	t.conn.AddTable(t.table)
-	t.sets = map[string]Set{}
-	return t.Apply(Changes{AddSets: s.Sets, AddChains: s.Chains, Add: elements})
+	t.sets, t.rules = map[string]Set{}, map[string][]uint64{}
+	return t.commit(func(m *message) error {
+		t.absent(m)
+		m.change(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add the table", func() { m.text(unix.NFTA_TABLE_NAME, t.name) })
+		return t.apply(m, Changes{AddSets: s.Sets, AddChains: s.Chains, Add: elements})
+	})
 }
 
 // Remove takes the table away; that there is none is no error.
 func (t *Table) Remove() error {
-	t.conn.AddTable(t.table)
-	t.conn.DelTable(t.table)
-	t.sets = map[string]Set{}
-	return t.flush()
+	t.sets, t.rules = map[string]Set{}, map[string][]uint64{}
+	return t.commit(func(m *message) error { t.absent(m); return nil })
+}
+
+// absent deletes the table; it is added first so that this cannot fail.
+func (t *Table) absent(m *message) {
+	for _, operation := range []int{unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE} {
+		m.change(operation, unix.NLM_F_CREATE, "delete the table", func() { m.text(unix.NFTA_TABLE_NAME, t.name) })
+	}
 }
 
 // Apply changes the table. An element that is to come and is there with other data, or is to leave and
 // is not there, fails all of it: then the table is as before, and not what the caller thinks it is.
 func (t *Table) Apply(c Changes) error {
-	var errs []error
+	return t.commit(func(m *message) error { return t.apply(m, c) })
+}
+
+func (t *Table) commit(changes func(*message) error) error {
+	if err := t.socket.commit(changes, t.note); err != nil {
+		return fmt.Errorf("change nftables table %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// note remembers a rule that the kernel has taken.
+func (t *Table) note(kind uint16, data []byte) {
+	if kind != unix.NFT_MSG_NEWRULE {
+		return
+	}
+	var chain string
+	var handle uint64
+	attributes(data, func(kind uint16, value []byte) {
+		switch kind {
+		case unix.NFTA_RULE_CHAIN:
+			chain = textOf(value)
+		case unix.NFTA_RULE_HANDLE:
+			handle = binary.BigEndian.Uint64(value)
+		}
+	})
+	t.rules[chain] = append(t.rules[chain], handle)
+}
+
+func (t *Table) apply(m *message, c Changes) error {
 	for _, s := range c.AddSets {
-		t.ids++
 		t.sets[s.Name] = s
-		errs = append(errs, t.conn.AddSet(s.kernel(t.table, t.ids), nil))
+		t.ids++
+		s.add(m, t.name, t.ids)
 	}
-	t.addChains(c.AddChains)
-	for name, list := range c.Remove {
-		errs = append(errs, t.each(name, list, t.conn.SetDeleteElements))
+	if err := t.addChains(m, c.AddChains); err != nil {
+		return err
 	}
-	for name, list := range c.Add {
-		errs = append(errs, t.each(name, list, t.conn.SetAddElements))
+	for operation, bySet := range []map[string][]Element{c.Remove, c.Add} {
+		for name, list := range bySet {
+			s, ok := t.sets[name]
+			if !ok {
+				return fmt.Errorf("there is no set %s", name)
+			}
+			s.elements(m, []int{unix.NFT_MSG_DELSETELEM, unix.NFT_MSG_NEWSETELEM}[operation], t.name, 0, list)
+		}
 	}
 	for _, name := range c.RemoveChains {
-		chain := &nftables.Chain{Table: t.table, Name: name}
-		t.conn.FlushChain(chain)
-		t.conn.DelChain(chain)
+		delete(t.rules, name)
+		m.change(unix.NFT_MSG_DELRULE, 0, "empty chain "+name, func() {
+			m.text(unix.NFTA_RULE_TABLE, t.name)
+			m.text(unix.NFTA_RULE_CHAIN, name)
+		})
+		m.change(unix.NFT_MSG_DELCHAIN, 0, "delete chain "+name, func() {
+			m.text(unix.NFTA_CHAIN_TABLE, t.name)
+			m.text(unix.NFTA_CHAIN_NAME, name)
+		})
 	}
 	for _, name := range c.RemoveSets {
-		t.conn.DelSet(&nftables.Set{Table: t.table, Name: name})
 		delete(t.sets, name)
+		m.change(unix.NFT_MSG_DELSET, 0, "delete set "+name, func() {
+			m.text(unix.NFTA_SET_TABLE, t.name)
+			m.text(unix.NFTA_SET_NAME, name)
+		})
 	}
-	err := t.flush()
-	return errors.Join(append(errs, err)...)
+	return nil
 }
 
 // addChains makes all chains before the first rule, which may go to any of them.
-func (t *Table) addChains(list []Chain) {
-	chains := make([]*nftables.Chain, len(list))
-	for i, c := range list {
-		chains[i] = &nftables.Chain{Table: t.table, Name: c.Name}
-		if c.Hook != None {
-			chains[i].Type, chains[i].Hooknum, chains[i].Priority = c.Hook.kernel()
-		}
-		t.conn.AddChain(chains[i])
+func (t *Table) addChains(m *message, list []Chain) error {
+	for _, c := range list {
+		t.rules[c.Name] = nil
+		m.change(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain "+c.Name, func() {
+			m.text(unix.NFTA_CHAIN_TABLE, t.name)
+			m.text(unix.NFTA_CHAIN_NAME, c.Name)
+			if c.Hook != None {
+				at := hooks[c.Hook]
+				m.nest(unix.NFTA_CHAIN_HOOK, func() {
+					m.number(unix.NFTA_HOOK_HOOKNUM, at.number)
+					m.number(unix.NFTA_HOOK_PRIORITY, uint32(at.priority)) //nolint:gosec // the kernel reads it as signed
+				})
+				m.text(unix.NFTA_CHAIN_TYPE, at.kind)
+			}
+		})
 	}
-	for i, c := range list {
+	for _, c := range list {
 		for _, r := range c.Rules {
-			t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: chains[i], Exprs: r})
-		}
-	}
-}
-
-func (h Hook) kernel() (nftables.ChainType, *nftables.ChainHook, *nftables.ChainPriority) {
-	switch h {
-	case Prerouting:
-		return nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest
-	case Output:
-		return nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest
-	case Sent:
-		return nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityRaw
-	case Delivered:
-		return nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource + 50)
-	default:
-		return nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource
-	}
-}
-
-// each hands elements over in messages that are short enough.
-func (t *Table) each(name string, list []Element, do func(*nftables.Set, []nftables.SetElement) error) error {
-	s, ok := t.sets[name]
-	if !ok {
-		return fmt.Errorf("nftables table %s has no set %s", t.table.Name, name)
-	}
-	k := s.kernel(t.table, 0)
-	for part := range slices.Chunk(list, elementsPerMessage) {
-		if err := do(k, s.elements(part)); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
+			if err := t.addRule(m, c.Name, r); err != nil {
+				return fmt.Errorf("rule of chain %s: %w", c.Name, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (t *Table) flush() error {
-	if err := t.conn.Flush(); err != nil {
-		return fmt.Errorf("change nftables table %s: %w", t.table.Name, err)
+func (t *Table) addRule(m *message, chain string, r Rule) error {
+	var parts [][]byte
+	for _, e := range r {
+		if own, ok := e.(*oneOf); ok { // its set comes before the rule
+			t.ids++
+			own.set.add(m, t.name, t.ids)
+			own.set.elements(m, unix.NFT_MSG_NEWSETELEM, t.name, t.ids, own.elements)
+			e = &expr.Lookup{SourceRegister: own.SourceRegister, SetName: own.set.Name, SetID: t.ids}
+		}
+		part, err := expr.Marshal(unix.NFPROTO_INET, e)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, part)
 	}
+	m.change(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND|unix.NLM_F_ECHO, "add a rule to chain "+chain, func() {
+		m.text(unix.NFTA_RULE_TABLE, t.name)
+		m.text(unix.NFTA_RULE_CHAIN, chain)
+		m.nest(unix.NFTA_RULE_EXPRESSIONS, func() {
+			for _, part := range parts {
+				m.bytes(unix.NFTA_LIST_ELEM|nested, part)
+			}
+		})
+	})
 	return nil
+}
+
+// hooks are where the kernel calls chains.
+var hooks = map[Hook]struct {
+	number   uint32
+	priority int32
+	kind     string
+}{
+	Prerouting:  {unix.NF_INET_PRE_ROUTING, -100, "nat"},
+	Output:      {unix.NF_INET_LOCAL_OUT, -100, "nat"},
+	Postrouting: {unix.NF_INET_POST_ROUTING, 100, "nat"},
+	Sent:        {unix.NF_INET_LOCAL_OUT, -300, "filter"},
+	Delivered:   {unix.NF_INET_LOCAL_IN, 150, "filter"},
 }
 
 // IsOutOfStep tells that the table is not what the caller thinks it is.
 func IsOutOfStep(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
+
+// IsInterrupted tells that what was read is not what was there at one moment.
+func IsInterrupted(err error) bool { return errors.Is(err, unix.EINTR) }

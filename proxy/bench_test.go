@@ -2,35 +2,30 @@ package proxy
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
-// filled is a proxy whose table holds n dual-stack Services with two endpoints each.
-func filled(b *testing.B, n int) *Proxy {
+// filled is a proxy that wants n dual-stack Services with two endpoints each.
+func filled(b *testing.B, n int) still {
 	b.Helper()
 	sandbox.Need(b)
-	p := &Proxy{
-		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), stale: true,
-	}
-	table, err := nft.Open(TableName)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := table.Remove(); err != nil {
-			b.Error(err)
-		}
-		_ = table.Close()
-	})
-	p.table = table
+	p := newStill(b, newDeps(), TableName)
 	for i := range n {
 		p.take(strconv.Itoa(i), nth(i, 0))
 	}
@@ -47,34 +42,141 @@ func nth(i, change int) []Port {
 	return Ports(svc, endpoints(svc.Name, pod3, second), nodeName)
 }
 
+// BenchmarkCold writes all of them at once; floor has nft do it with the same maps from a file.
 func BenchmarkCold(b *testing.B) {
 	for _, n := range []int{1000, 10000, 30000} {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
+		var file string
+		b.Run(fmt.Sprintf("services=%d/proxy", n), func(b *testing.B) {
 			p := filled(b, n)
 			for b.Loop() {
 				if err := p.rebuild(); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.StopTimer()
+			if file == "" {
+				dir, err := os.MkdirTemp("/run", "") // the sandbox's own
+				if err != nil {
+					b.Fatal(err)
+				}
+				file = filepath.Join(dir, "floor.nft")
+				table := sandbox.Run(b, "nft", "list", "table", "inet", TableName)
+				if err := os.WriteFile(file, []byte("table inet duet-proxy\ndelete table inet duet-proxy\n"+table), 0o600); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("services=%d/floor", n), func(b *testing.B) {
+			for b.Loop() {
+				sandbox.Run(b, "nft", "-f", file)
+			}
+			b.StopTimer()
+			sandbox.Run(b, "nft", "delete table inet duet-proxy")
 		})
 	}
 }
 
-// One endpoint of one Service becomes another one.
+// BenchmarkChange: one endpoint of one Service becomes another one. Half of them take p50-µs at most.
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{100, 30000} {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
 			p := filled(b, n)
-			if err := p.rebuild(); err != nil {
+			if err := p.sync(b.Context()); err != nil {
 				b.Fatal(err)
 			}
+			var took []time.Duration
 			for i := 0; b.Loop(); i++ {
-				p.take("7", nth(7, i+1))
-				if err := p.table.Apply(p.ledger.changes(&p.classes).Changes); err != nil {
+				ports := nth(7, i+1)
+				start := time.Now()
+				p.take("7", ports)
+				if err := p.sync(b.Context()); err != nil {
 					b.Fatal(err)
 				}
-				p.ledger.written()
+				took = append(took, time.Since(start))
 			}
+			b.ReportMetric(median(took), "p50-µs")
 		})
 	}
+}
+
+func median(list []time.Duration) float64 {
+	slices.Sort(list)
+	return float64(list[len(list)/2].Nanoseconds()) / 1000
+}
+
+// BenchmarkMemory: what the proxy keeps of its Services.
+func BenchmarkMemory(b *testing.B) {
+	const n = 30000
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		p := filled(b, n)
+		if err := p.rebuild(); err != nil {
+			b.Fatal(err)
+		}
+		p.ledger.written()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/service")
+		runtime.KeepAlive(p)
+	}
+}
+
+// BenchmarkConnect: a connection from a Pod to another through a Service, and directly, by turns.
+func BenchmarkConnect(b *testing.B) {
+	buildLab(b)
+	for _, n := range []int{10, 30000} {
+		p := filled(b, n)
+		p.take("web", Ports(web("web", "1"), endpoints("web", pod1), nodeName))
+		if err := p.rebuild(); err != nil {
+			b.Fatal(err)
+		}
+		for _, to := range []struct{ family, direct, service string }{
+			{"IPv4", "10.244.0.2:8080", "10.96.0.1:80"}, {"IPv6", "[fd00:10:244::2]:8080", "[fd00:10:96::1]:80"},
+		} {
+			b.Run(fmt.Sprintf("services=%d/%s", n, to.family), func(b *testing.B) {
+				var direct, service []time.Duration
+				if err := hostnet.Within(path("pod2"), func() error {
+					for b.Loop() {
+						direct = append(direct, connect(b, to.direct))
+						service = append(service, connect(b, to.service))
+					}
+					return nil
+				}); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(median(direct), "direct-µs")
+				b.ReportMetric(median(service), "service-µs")
+				b.ReportMetric(median(service)/median(direct), "×direct")
+			})
+		}
+		if err := p.table.(*nft.Table).Remove(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// connect and hang up at once, so that no port is kept.
+func connect(b *testing.B, to string) time.Duration {
+	b.Helper()
+	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(to))
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: at.Port, Addr: at.AddrPort().Addr().As16()})
+	if at.AddrPort().Addr().Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: at.Port, Addr: at.AddrPort().Addr().As4()}
+	}
+	s, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(s) //nolint:errcheck // it is a benchmark
+	if err := unix.SetsockoptLinger(s, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		b.Fatal(err)
+	}
+	start := time.Now()
+	if err := unix.Connect(s, address); err != nil {
+		b.Fatal(to, err)
+	}
+	return time.Since(start)
 }

@@ -2,6 +2,8 @@
 // duet-proxy as the Services and EndpointSlices want it. docs/adr/0020 says what the table looks like
 // and why.
 //
+// Package health, below, answers at Services' health-check ports and says how the proxy keeps up.
+//
 // It does not hand out addresses (package clusterip), announce load balancers' addresses (package
 // loadbalancer), or find endpoints (controllers/endpointslice).
 //
@@ -11,10 +13,12 @@
 //
 // # Concurrency
 //
-// Informers mark Services dirty; the one goroutine of [Proxy.Run] owns everything else.
+// Informers, and those who watch the table and the links, mark what is to be looked at; the one
+// goroutine of [Proxy.Run] owns everything else. Stale UDP flows are cut by another.
 //
 // # Guarantees
 //
 // A packet is translated as the Services were at one moment. Connections that exist are not touched
-// by changes of others, by a restart of the proxy, or by a repair.
+// by changes of others, by a restart of the proxy, or by a repair. Whatever somebody else does to the
+// table is noticed at once and repaired.
 package proxy

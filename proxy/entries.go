@@ -91,6 +91,7 @@ func value(class, number uint32) string { return nft.Bytes(class<<classShift | n
 type service struct {
 	groups  map[groupKey]*group
 	entries []entry
+	fronts  map[front]backends
 }
 
 // entries of a Service's ports. Numbers of groups that stay are kept.
@@ -209,6 +210,7 @@ func (w *writer) group(p *Port, local bool) string {
 		return value(class, g.number)
 	}
 	w.add(kindClasses, p.Family, nft.Bytes(class<<classShift), "")
+	w.add(kindNumbers, p.Family, value(class, g.number), nft.Bytes(g.number))
 	for i, e := range g.slots {
 		m := nft.Bytes(g.member(e))
 		w.add(kindMembers, p.Family, nft.Bytes(g.number, uint32(i)), m) //nolint:gosec // few

@@ -2,8 +2,7 @@ package proxy
 
 import (
 	"context"
-	"maps"
-	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,10 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
+	"k8s.io/utils/ptr"
 
-	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
-	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -114,7 +112,11 @@ func endpoints(service string, lines ...string) []*discoveryv1.EndpointSlice {
 		}
 		for _, line := range lines {
 			f := strings.Fields(line)
-			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]})
+			e := discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]}
+			if len(f) > 3 { // "ending"
+				e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+			}
+			s.Endpoints = append(s.Endpoints, e)
 		}
 		out = append(out, s)
 	}
@@ -145,6 +147,13 @@ func TestTraffic(t *testing.T) {
 	c.set(web("lblocal", "6", balanced(30006), keepSource), endpoints("lblocal", pod1, pod3))
 	c.set(web("lbelse", "7", balanced(30007), keepSource), endpoints("lbelse", pod3))
 	c.set(web("lbnone", "8", balanced(30008)), endpoints("lbnone"))
+	c.set(web("ext", "9", external), endpoints("ext", pod1))
+	c.set(web("inside", "10", internalLocal), endpoints("inside", pod1, pod3))
+	c.set(web("insidefar", "11", internalLocal), endpoints("insidefar", pod3))
+	c.set(web("ending", "12", balanced(30012)), endpoints("ending", pod1+" ending"))
+	c.set(web("endinghere", "13", balanced(30013), keepSource), endpoints("endinghere", pod1+" ending", pod3))
+	c.set(web("foreign", "14", labelled("service.kubernetes.io/service-proxy-name")), endpoints("foreign", pod1))
+	c.set(web("headless", "15", labelled("service.kubernetes.io/headless")), endpoints("headless", pod1))
 	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
 		eventually(t, address, func() (string, bool) { got := call(t, "pod2", "tcp", address); return got, got != "timeout" })
 	}
@@ -180,6 +189,17 @@ func TestTraffic(t *testing.T) {
 		{"local policy, node port", "other", "172.30.0.3|fd00:172:30::3 30006", "pod1 other"},
 		{"local policy without local endpoints", "other", "172.31.0.7|fd00:172:31::7 80", "timeout"},
 		{"local policy without local endpoints, node port", "other", "172.30.0.3|fd00:172:30::3 30007", "timeout"},
+		{"external IP from outside", "other", "172.31.0.9|fd00:172:31::9 80", "pod1 other"},
+		{"external IP from a Pod", "pod2", "172.31.0.9|fd00:172:31::9 80", "pod1 pod2"},
+		{"external IP from the node", "node", "172.31.0.9|fd00:172:31::9 80", "pod1 node"},
+		{"internal policy Local", "pod2", "10.96.0.10|fd00:10:96::10 80", "pod1 pod2"},
+		{"internal policy Local from the node", "node", "10.96.0.10|fd00:10:96::10 80", "pod1 node"},
+		{"internal policy Local without local endpoints", "pod2", "10.96.0.11|fd00:10:96::11 80", "timeout"},
+		{"ending endpoints when there are no others", "pod2", "10.96.0.12|fd00:10:96::12 80", "pod1 pod2"},
+		{"ending endpoints when there are others", "pod2", "10.96.0.13|fd00:10:96::13 80", "other pod2"},
+		{"ending endpoints when there are no others here", "other", "172.31.0.13|fd00:172:31::13 80", "pod1 other"},
+		{"another proxy's Service", "pod2", "10.96.0.14|fd00:10:96::14 80", "timeout"},
+		{"a headless Service with an address", "pod2", "10.96.0.15|fd00:10:96::15 80", "timeout"},
 		{"local policy from a Pod", "pod1", "172.31.0.7|fd00:172:31::7 80", "other pod1"},
 		{"local policy from the node", "node", "172.31.0.7|fd00:172:31::7 80", "other node"},
 	} {
@@ -188,10 +208,10 @@ func TestTraffic(t *testing.T) {
 			v4, v6, _ := strings.Cut(hosts, "|")
 			for i, host := range []string{v4, "[" + v6 + "]"} {
 				for _, network := range []string{"tcp", "udp"} {
+					before := asked(t, tt.from)
 					got := who(call(t, tt.from, network, host+":"+port))
-					for try := 0; try < 2 && tt.want == "refused" && got == "timeout"; try++ {
-						// The kernel limits how many ICMP errors it sends to one peer.
-						got = who(call(t, tt.from, network, host+":"+port))
+					if now := asked(t, tt.from); got != "timeout" && now != before {
+						t.Errorf("family %d, %s: the client had to ask again: %s, %s", i, network, before, now)
 					}
 					if got != tt.want {
 						t.Errorf("family %d, %s: got %q, want %q", i, network, got, tt.want)
@@ -200,115 +220,12 @@ func TestTraffic(t *testing.T) {
 			}
 		})
 	}
-	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 	t.Run("affinity", func(t *testing.T) { testAffinity(t, c) })
+	t.Run("affinity ends", func(t *testing.T) { testAffinityEnds(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
-	t.Run("flush", func(t *testing.T) { testFlush(t, c) })
-}
-
-// Routes of the node follow the ServiceCIDRs and addresses of Services, and come back with their link.
-func testRoutes(t *testing.T, c *cluster) {
-	routed := func() string {
-		var out []string
-		for _, f := range []string{"-4", "-6"} {
-			for line := range strings.Lines(sandbox.Run(t, "ip", f, "route", "show", "table", "146")) {
-				out = append(out, strings.Join(strings.Fields(line)[:3], " "))
-			}
-		}
-		slices.Sort(out)
-		return strings.Join(out, "|")
-	}
-	before := routed()
-	grown := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/24", "fd00:10:97::/120"}}}
-	c.cidrs.Add(grown)
-	c.services.Modify(web("routed", "30", func(s *corev1.Service) {
-		s.Spec.ClusterIPs = []string{"10.97.0.30", "fd00:10:97::30"}
-		s.Spec.ExternalIPs = []string{"192.0.2.30", "2001:db8::30", "2001:db8::31"}
-	}))
-	for _, s := range endpoints("routed", pod1) {
-		c.slices.Modify(s)
-	}
-	more := strings.Split(before, "|")
-	for _, to := range []string{"10.97.0.0/24", "fd00:10:97::/120", "192.0.2.30", "2001:db8::30", "2001:db8::31"} {
-		more = append(more, to+" dev eth0")
-	}
-	slices.Sort(more)
-	eventually(t, "more routes", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
-	for _, to := range []string{"10.97.0.30:80", "[fd00:10:97::30]:80", "192.0.2.30:80", "[2001:db8::31]:80"} {
-		if got := who(call(t, "node", "tcp", to)); got != "pod1 node" {
-			t.Errorf("%s: got %q", to, got)
-		}
-	}
-	sandbox.IP(t, "link set eth0 down\nlink set eth0 up\naddr add fd00:172:30::3/64 dev eth0 nodad\nroute add 10.244.1.0/24 via 172.30.0.4\n-6 route add fd00:10:244:1::/64 via fd00:172:30::4")
-	eventually(t, "the routes again", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
-	c.services.Delete(web("routed", "30"))
-	c.cidrs.Delete(grown)
-	eventually(t, "the routes as before", func() (string, bool) { got := routed(); return got, got == before })
-}
-
-func TestChoose(t *testing.T) {
-	at := func(ip string, index int) hostnet.Address {
-		return hostnet.Address{Prefix: netip.MustParsePrefix(ip), Index: index}
-	}
-	all := []hostnet.Address{
-		at("127.0.0.1/8", 1), at("::1/128", 1), at("10.244.0.1/24", 2), at("fe80::1/64", 2), at("fd00:10:244::1/64", 2),
-		at("172.30.0.3/24", 3), at("fd00:172:30::3/64", 3),
-	}
-	for own, want := range map[string]map[dualstack.Family]int{
-		"172.30.0.3":                {dualstack.IPv4: 3, dualstack.IPv6: 2},
-		"fd00:172:30::3":            {dualstack.IPv4: 2, dualstack.IPv6: 3},
-		"172.30.0.3 fd00:172:30::3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
-		"fd00:172:30::3 172.30.0.3": {dualstack.IPv4: 3, dualstack.IPv6: 3},
-		"192.0.2.1 2001:db8::1":     {dualstack.IPv4: 2, dualstack.IPv6: 2},
-		"":                          {dualstack.IPv4: 2, dualstack.IPv6: 2},
-	} {
-		var list []netip.Addr
-		for _, ip := range strings.Fields(own) {
-			list = append(list, netip.MustParseAddr(ip))
-		}
-		if got := choose(hostnet.State{Addresses: all}, list); !maps.Equal(got, want) {
-			t.Errorf("%q: got %v, want %v", own, got, want)
-		}
-	}
-	if got := choose(hostnet.State{Addresses: all[:4]}, nil); got[dualstack.IPv6] != 0 {
-		t.Errorf("a way out in IPv6 without an address: %v", got)
-	}
-}
-
-// A client stays with its endpoint on all addresses of a port, until the endpoint is gone.
-func testAffinity(t *testing.T, c *cluster) {
-	c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
-	wait(t, c)
-	for _, f := range []struct{ clusterIP, balancer string }{{"10.96.0.20:80", "172.31.0.20:80"}, {"[fd00:10:96::20]:80", "[fd00:172:31::20]:80"}} {
-		name := func() string {
-			first, _, _ := strings.Cut(call(t, "other", "tcp", f.clusterIP), " ")
-			for i := range 12 {
-				to := f.clusterIP
-				if i%2 == 0 {
-					to = f.balancer
-				}
-				if now, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); now != first {
-					t.Errorf("%s: %s after %s", to, now, first)
-				}
-			}
-			return first
-		}
-		first := name()
-		rest, want := pod1, "pod1"
-		if first == "pod1" {
-			rest, want = pod2, "pod2"
-		}
-		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", rest))
-		wait(t, c)
-		if now := name(); now != want {
-			t.Errorf("%s after %s has gone", now, first)
-		}
-		c.set(web("stays", "20", balanced(30020), stickyFor(600)), endpoints("stays", pod1, pod2))
-		wait(t, c)
-		if now := name(); now != want {
-			t.Errorf("%s, though %s has not gone", now, want)
-		}
-	}
+	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
+	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
+	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
 
 // Only those sources may use the load balancer's address.
@@ -327,17 +244,23 @@ func testSources(t *testing.T, c *cluster) {
 	}
 }
 
-// Whoever flushes the rules of the machine has them back after the next change at the latest.
-func testFlush(t *testing.T, c *cluster) {
-	sandbox.Run(t, "nft", "flush", "ruleset")
-	c.set(web("again", "22"), endpoints("again", pod2))
-	wait(t, c)
-	for _, to := range []string{"10.96.0.22:80", "[fd00:10:96::22]:80"} {
-		if got := who(call(t, "pod1", "tcp", to)); got != "pod2 pod1" {
-			t.Errorf("%s: got %q", to, got)
+// asked tells how often a namespace has asked for connections again.
+func asked(t *testing.T, ns string) string {
+	t.Helper()
+	var out string
+	if err := hostnet.Within(path(ns), func() error {
+		data, err := os.ReadFile("/proc/thread-self/net/netstat")
+		if err != nil {
+			return err
 		}
+		lines := strings.Split(string(data), "\n")
+		names, values := strings.Fields(lines[0]), strings.Fields(lines[1])
+		out = values[slices.Index(names, "TCPSynRetrans")]
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
-	c.table.failed.Store(0)
+	return out
 }
 
 // who names addresses.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/hostnet"
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // The lab of the kernel tests: this process is in the node's namespace, which has no default route.
@@ -33,11 +34,10 @@ var (
 )
 
 // buildLab makes it once for all tests.
-func buildLab(t *testing.T) {
+func buildLab(t testing.TB) {
 	t.Helper()
 	sandbox.Need(t)
 	sandbox.IP(t, `
-link set lo up
 link add duet0 type bridge
 link set duet0 up
 addr add 10.244.0.1/24 dev duet0
@@ -85,7 +85,7 @@ link set NAME up
 			t.Fatal(err)
 		}
 	}
-	if err := hostnet.Forward(); err != nil {
+	if err := errors.Join(hostnet.Forward(), hostnet.TranslateInBridges()); err != nil {
 		t.Fatal(err)
 	}
 	for ns, ips := range labPods {
@@ -102,7 +102,7 @@ func path(ns string) string {
 }
 
 // serve answers on TCP and UDP port 8080 of a namespace with its name and whom it sees.
-func serve(t *testing.T, ns, ips string) {
+func serve(t testing.TB, ns, ips string) {
 	t.Helper()
 	var listener net.Listener
 	var packets []net.PacketConn
@@ -123,7 +123,7 @@ func serve(t *testing.T, ns, ips string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		listener.Close()
+		_ = listener.Close()
 		for _, c := range packets {
 			_ = c.Close()
 		}
@@ -160,11 +160,17 @@ func serve(t *testing.T, ns, ips string) {
 // "timeout".
 func call(t *testing.T, ns, network, to string) string {
 	t.Helper()
+	return callFrom(t, ns, network, nil, to)
+}
+
+// callFrom does so from a port of the caller's choice.
+func callFrom(t *testing.T, ns, network string, from net.Addr, to string) string {
+	t.Helper()
 	var said string
 	err := hostnet.Within(path(ns), func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience*time.Millisecond)
 		defer cancel()
-		var d net.Dialer
+		d := net.Dialer{LocalAddr: from}
 		c, err := d.DialContext(ctx, network, to)
 		if err != nil {
 			return err
@@ -192,7 +198,7 @@ func call(t *testing.T, ns, network, to string) string {
 
 // checkSums makes a link fill in checksums as a real one would, instead of leaving them to whoever
 // sends the packet on, so that a wrong one is noticed.
-func checkSums(t *testing.T, link string) {
+func checkSums(t testing.TB, link string) {
 	t.Helper()
 	value := struct{ command, data uint32 }{command: unix.ETHTOOL_STXCSUM}
 	request := struct {

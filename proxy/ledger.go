@@ -24,6 +24,7 @@ type entry struct {
 // ledger is what all Services want together, and what has changed of it since it was last written.
 type ledger struct {
 	held    map[place]holding
+	sizes   map[string]int // of sets
 	changed map[place]before
 }
 
@@ -42,7 +43,13 @@ type before struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{held: map[place]holding{}, changed: map[place]before{}}
+	l := &ledger{held: map[place]holding{}, sizes: map[string]int{}, changed: map[place]before{}}
+	for _, f := range dualstack.Families() {
+		for _, class := range []uint32{classRefuse, classDrop} {
+			l.claim(entry{place: place{kindClasses, f, nft.Bytes(class << classShift)}})
+		}
+	}
+	return l
 }
 
 // replace lets a Service want other entries than before. Where two want different things at one place,
@@ -83,6 +90,7 @@ func (l *ledger) claim(e entry) {
 	switch {
 	case !ok:
 		l.touch(e.place)
+		l.sizes[e.kind.of(e.family)]++
 		h.value, h.claims = e.value, 1
 	case h.value == e.value:
 		h.claims++
@@ -110,6 +118,7 @@ func (l *ledger) release(e entry) {
 	}
 	l.touch(e.place)
 	if len(h.waiting) == 0 {
+		l.sizes[e.kind.of(e.family)]--
 		delete(l.held, e.place)
 		return
 	}
@@ -166,7 +175,9 @@ func add(c *changes, classes *classes, e entry) {
 		c.came = append(c.came, routeOf(e))
 		return
 	case kindClasses:
-		c.AddChains = append(c.AddChains, classes.chain(e.family, classOf(e.key)))
+		if class := classOf(e.key); class < classRefuse {
+			c.AddChains = append(c.AddChains, classes.chain(e.family, class))
+		}
 	case kindSources:
 		set, elements := sourceSet(e.family, e.key)
 		c.AddSets = append(c.AddSets, set)
@@ -198,7 +209,14 @@ func remove(c *changes, classes *classes, e entry) {
 func element(classes *classes, e entry) nft.Element {
 	switch e.kind {
 	case kindClasses:
-		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: classes.chain(e.family, classOf(e.key)).Name, Goto: true}}
+		switch class := classOf(e.key); class {
+		case classDrop:
+			return nft.Element{Key: e.key}
+		case classRefuse:
+			return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: refuseChain, Goto: true}}
+		default:
+			return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: classes.chain(e.family, class).Name, Goto: true}}
+		}
 	case kindFirewall:
 		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: sourceName(e.family, e.value)}}
 	}

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,7 +16,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -33,15 +34,23 @@ type Config struct {
 	Open func() (Table, error)
 	// Host is the machine; nil: the real one.
 	Host Host
+	// Observer is told how the proxy keeps up; nil: nobody.
+	Observer Observer
 }
 
-// Table is what the proxy writes to. Both methods are one transaction each. *nft.Table is one.
+// Table is what the proxy writes to. *nft.Table is one.
 type Table interface {
-	// Rebuild replaces what is there, whatever it is.
+	io.Closer
+	// Rebuild replaces what is there, whatever it is, in one transaction, as Apply is one.
 	Rebuild(s nft.Schema, elements map[string][]nft.Element) error
 	// Apply changes what is there; it fails as a whole when that is not what it should be.
 	Apply(c nft.Changes) error
-	Close() error
+	// Intact tells whether the rules are still those that were written.
+	Intact() (bool, error)
+	// Elements calls each for all of a set.
+	Elements(set string, each func(nft.Element)) error
+	// Watch calls changed when somebody else changes the table, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
 }
 
 // Proxy keeps a node's table.
@@ -51,10 +60,12 @@ type Proxy struct {
 	synced  []cache.DoneChecker
 	changed chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	dirty map[string]bool // Services, by namespace/name
-	wide  bool            // what is not a Service's
-	links bool            // of the machine, or their addresses
+	mu     sync.Mutex
+	dirty  map[string]bool // Services, by namespace/name
+	wide   bool            // what is not a Service's
+	links  bool            // of the machine, or their addresses
+	taken  bool            // somebody else has changed the table
+	rested time.Time       // until then it is not compared
 
 	// Below: Run's alone.
 	services map[string]*service
@@ -65,48 +76,57 @@ type Proxy struct {
 	stale    bool                      // the table is not known to be what the ledger says
 	table    Table
 	ways     ways
+	flows    *flows
+	suspects suspects // what flows is to be told of once it is written
+
+	unchecked []checked // sets that are still to be compared
 }
 
-const byService = "service"
+// ByService is the index of EndpointSlices by the namespace/name of their Service.
+const ByService = "service"
 
 // New registers with the informers.
 func New(deps Deps, config Config) (*Proxy, error) {
 	p := &Proxy{
 		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true,
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{},
 	}
 	if p.config.Host == nil {
 		p.config.Host = machine{}
 	}
+	if p.config.Observer == nil {
+		p.config.Observer = unobserved{}
+	}
+	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
+	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
 		return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil
 	}}); err != nil {
 		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
 	}
-	for informer, tell := range map[cache.SharedIndexInformer]func(any){
-		deps.Services: func(o any) {
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		deps.Services: observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, handler(func(o any) {
 			if s, ok := o.(*corev1.Service); ok {
 				p.mark(s.Namespace + "/" + s.Name)
 			}
-		},
-		deps.EndpointSlices: func(o any) {
+		})),
+		deps.EndpointSlices: observed(p.sliceChanged, handler(func(o any) {
 			if s, ok := o.(*discoveryv1.EndpointSlice); ok {
 				p.mark(serviceOf(s))
 			}
-		},
-		deps.ServiceCIDRs: func(any) { p.markWide() },
-		deps.Nodes: func(o any) {
+		})),
+		deps.ServiceCIDRs: handler(func(any) { p.markWide() }),
+		deps.Nodes: handler(func(o any) {
 			if n, ok := o.(*corev1.Node); ok && n.Name == config.Node {
 				p.markWide()
 			}
-		},
+		}),
 	} {
-		handle, err := informer.AddEventHandler(handler(tell))
+		handle, err := informer.AddEventHandler(handler)
 		if err != nil {
 			return nil, fmt.Errorf("proxy: watch: %w", err)
 		}
@@ -116,7 +136,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 }
 
 // handler tells of both the old and the new object: a slice may go over to another Service.
-func handler(tell func(any)) cache.ResourceEventHandler {
+func handler(tell func(any)) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    tell,
 		UpdateFunc: func(old, now any) { tell(old); tell(now) },
@@ -162,6 +182,29 @@ func (p *Proxy) markLinks() {
 	p.wake()
 }
 
+// markTaken has the table compared, at once unless that has just been done.
+func (p *Proxy) markTaken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken {
+		return
+	}
+	p.taken = true
+	if wait := time.Until(p.rested); wait > 0 {
+		time.AfterFunc(wait, p.wake)
+	} else {
+		p.wake()
+	}
+}
+
+// rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
+// taking more than a tenth of a processor.
+func (p *Proxy) rest(since time.Time) {
+	p.mu.Lock()
+	p.rested = time.Now().Add(10 * time.Since(since))
+	p.mu.Unlock()
+}
+
 func (p *Proxy) wake() {
 	select {
 	case p.changed <- struct{}{}:
@@ -185,21 +228,37 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	watch := make(chan error, 1)
+	watch := make(chan error, 2)
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
+	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
+	group.Go(func() { p.flows.run(ctx) })
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
 	for {
+		var idle chan struct{}
+		if len(p.unchecked) > 0 {
+			idle = closed
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-watch:
 			return err
+		case <-resync.C:
+			p.markTaken()
+			p.markLinks()
+			continue
 		case <-p.changed:
 		case <-retry.C:
+		case <-idle:
 		}
-		if err := p.sync(); err != nil {
+		began := time.Now()
+		err := p.sync(ctx)
+		p.config.Observer.Synced(began, len(p.ledger.held), err)
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)
@@ -209,13 +268,26 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 }
 
+// closed is always ready.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // sync writes all that has changed, what is in the table in one transaction. Routes are last: until
 // the table knows an address its packets must not leave.
-func (p *Proxy) sync() error {
+func (p *Proxy) sync(ctx context.Context) error {
 	p.mu.Lock()
 	dirty, wide, links := p.dirty, p.wide, p.links
 	p.dirty, p.wide, p.links = map[string]bool{}, false, false
+	taken := p.taken && !time.Now().Before(p.rested)
+	p.taken = p.taken && !taken
 	p.mu.Unlock()
+	if taken {
+		defer p.rest(time.Now())
+		p.compare(ctx)
+	}
 	for _, key := range slices.Sorted(maps.Keys(dirty)) {
 		p.look(key)
 	}
@@ -230,8 +302,14 @@ func (p *Proxy) sync() error {
 		return err
 	}
 	p.ledger.written()
+	p.flows.forget(p.suspects)
+	p.suspects = suspects{}
 	p.ways.stale = p.ways.stale || links
-	return p.ways.write(changes.came, changes.went)
+	err := p.ways.write(changes.came, changes.went)
+	if len(p.unchecked) > 0 {
+		err = errors.Join(err, p.check(ctx))
+	}
+	return err
 }
 
 // write changes the table, or replaces it if it is not what it should be.
@@ -274,6 +352,9 @@ func (p *Proxy) take(key string, ports []Port) {
 	old := s.entries
 	s.entries = s.want(ports, &p.numbers, &p.classes)
 	p.ledger.replace(old, s.entries)
+	now := fronts(ports)
+	p.suspects.compare(key, s.fronts, now)
+	s.fronts = now
 	if len(s.entries) == 0 {
 		delete(p.services, key)
 	} else {
@@ -282,7 +363,7 @@ func (p *Proxy) take(key string, ports []Port) {
 }
 
 func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(byService, key)
+	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(ByService, key)
 	if err != nil {
 		return nil // the index is New's
 	}
@@ -302,11 +383,6 @@ func (p *Proxy) rebuild() error {
 		if elements := nft.Ranges(list); len(elements) > 0 {
 			c.Add[name] = elements
 		}
-	}
-	for _, f := range dualstack.Families() {
-		c.Add[kindClasses.of(f)] = append(c.Add[kindClasses.of(f)],
-			nft.Element{Key: nft.Bytes(uint32(classRefuse << classShift)), Verdict: nft.Jump{Chain: refuseChain, Goto: true}},
-			nft.Element{Key: nft.Bytes(uint32(classDrop << classShift))})
 	}
 	if err := p.table.Rebuild(s, c.Add); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/duetk8s/duet/hostnet"
 )
 
-// Host is what the proxy needs of the machine besides its table: a connection of the node itself is
+// Host is what the proxy needs of the machine besides its table. A connection of the node itself is
 // translated only after the kernel has found a route for it, and a machine without a default route
 // has none for most Services' addresses. The functions of package hostnet are the real one.
 type Host interface {
@@ -23,6 +23,8 @@ type Host interface {
 	// SetLinkRoutes makes these all of the routes, ChangeLinkRoutes some more or fewer.
 	SetLinkRoutes(all []hostnet.LinkRoute) error
 	ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error
+	// ForgetFlows of these families that match.
+	ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error
 }
 
 // ways keeps the routes that Services need. It belongs to the goroutine of [Proxy.Run].
@@ -60,7 +62,7 @@ func (w *ways) renew() error {
 		return err
 	}
 	w.links = choose(s, w.own)
-	if err := w.host.SetLinkRoutes(append(standIns(), w.by(maps.Keys(w.to))...)); err != nil {
+	if err := w.host.SetLinkRoutes(append(w.standIns(), w.by(maps.Keys(w.to))...)); err != nil {
 		return err
 	}
 	w.stale = false
@@ -101,10 +103,12 @@ func global(a hostnet.Address) bool {
 }
 
 // standIns are local, see [loopback].
-func standIns() []hostnet.LinkRoute {
+func (w *ways) standIns() []hostnet.LinkRoute {
 	var out []hostnet.LinkRoute
-	for _, l := range loopback {
-		out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+	for f, l := range loopback {
+		if w.links[f] != 0 {
+			out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+		}
 	}
 	return out
 }
@@ -137,4 +141,7 @@ func (machine) WatchLinks(ctx context.Context, changed func()) error {
 }
 func (machine) ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error {
 	return hostnet.ChangeLinkRoutes(add, remove)
+}
+func (machine) ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error {
+	return hostnet.ForgetFlows(v4, v6, match)
 }

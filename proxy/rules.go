@@ -46,10 +46,11 @@ const (
 	kindClasses        kind = "classes"         // class → chain
 	kindClusterIPs     kind = "cluster-ips"     // all of them, for ports that are none
 	kindHairpin        kind = "hairpin"         // Pod . the same Pod
-	kindMembers        kind = "members"         // number . index → number . member, for sticky ones
+	kindNumbers        kind = "numbers"         // class and number → number, for sticky ones
+	kindMembers        kind = "members"         // number . index → number and member
 	kindLive           kind = "live"            // number and member
 	kindMember         kind = "member"          // number and member → address . port
-	kindClients        kind = "clients"         // client . number → number and member, expiring
+	kindClients        kind = "clients"         // number . client → number and member, expiring
 	kindFirewall       kind = "firewall"        // address . protocol . port → chain
 	kindSources        kind = "sources"         // ranges that may use a load balancer: a set and a chain
 	kindPods           kind = "pods"            // ranges of this node's Pods
@@ -58,6 +59,10 @@ const (
 )
 
 func (k kind) of(f dualstack.Family) string { return string(k) + "-" + strings.ToLower(string(f)) }
+
+func kindOf(set string, f dualstack.Family) kind {
+	return kind(strings.TrimSuffix(set, kind("").of(f)))
+}
 
 const refuseChain = "refuse"
 
@@ -68,7 +73,7 @@ func schema() nft.Schema {
 		{Name: "prerouting", Hook: nft.Prerouting},
 		{Name: "output", Hook: nft.Output},
 		{Name: "postrouting", Hook: nft.Postrouting},
-		{Name: refuseChain, Rules: []nft.Rule{nft.Reject()}},
+		{Name: refuseChain, Rules: []nft.Rule{nft.Reset(), nft.Reject()}},
 		{Name: "sent", Hook: nft.Sent},
 		{Name: "delivered", Hook: nft.Delivered},
 	}
@@ -98,7 +103,7 @@ func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
 // Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
 // while those to node ports are on their way both addresses are replaced by one that stands in for
 // them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
-// local ([standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
+// local ([ways.standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
 // has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
 var loopback = map[dualstack.Family]struct{ own, standIn netip.Addr }{
 	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8")},
@@ -124,13 +129,14 @@ func sets(f dualstack.Family) []nft.Set {
 		{Name: kindLocalServices.of(f), Key: at, Data: class},
 		{Name: kindLocalNodePorts.of(f), Key: at[1:], Data: class},
 		{Name: kindClasses.of(f), Key: class, Data: list{nft.Verdict}},
-		{Name: kindEndpoints.of(f), Key: list{nft.Class, nft.Number}, Data: endpoint},
+		{Name: kindEndpoints.of(f), Key: list{nft.Class, nft.Index}, Data: endpoint},
 		{Name: kindHairpin.of(f), Key: list{addr, addr}},
 		{Name: kindFirewall.of(f), Key: at, Data: list{nft.Verdict}},
-		{Name: kindMembers.of(f), Key: list{nft.Number, nft.Number}, Data: class},
+		{Name: kindNumbers.of(f), Key: class, Data: list{nft.Number}},
+		{Name: kindMembers.of(f), Key: list{nft.Number, nft.Index}, Data: class},
 		{Name: kindLive.of(f), Key: class},
 		{Name: kindMember.of(f), Key: class, Data: endpoint},
-		{Name: kindClients.of(f), Key: list{addr, nft.Number}, Data: class, Dynamic: true, Size: 1 << 20},
+		{Name: kindClients.of(f), Key: list{nft.Number, addr}, Data: class, Dynamic: true, Size: 1 << 20},
 	}
 }
 
@@ -187,7 +193,7 @@ func only(f dualstack.Family, rules []nft.Rule) []nft.Rule {
 // pick is the chain that picks one of n endpoints:
 //
 //	meta priority set meta priority & f:ffff
-//	dnat ip to meta priority . numgen random mod 3 map @endpoints-ipv4
+//	meta l4proto { tcp, udp, sctp } dnat ip to meta priority . numgen random mod 3 map @endpoints-ipv4
 func pick(f dualstack.Family, n int) nft.Chain {
 	return nft.Chain{Name: fmt.Sprintf("pick-%s-%d", lower(f), n), Rules: []nft.Rule{
 		nft.MaskPriority(idMask),
@@ -204,23 +210,23 @@ type sticky struct {
 // stick is the chain that keeps a client with its endpoint, and else picks one of n. The packet's mark
 // is the second register that this takes, and none afterwards:
 //
-//	meta mark set meta priority & f:ffff
+//	meta mark set meta priority map @numbers-ipv4
 //	meta priority set none
-//	meta priority set ip saddr . meta mark map @clients-ipv4
-//	meta priority @live-ipv4 update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 dnat ip to meta priority map @member-ipv4
-//	delete @clients-ipv4 { ip saddr . meta mark : meta priority }
+//	meta priority set meta mark . ip saddr map @clients-ipv4
+//	meta priority @live-ipv4 update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
+//	delete @clients-ipv4 { meta mark . ip saddr : meta priority }
 //	meta priority set meta mark . numgen random mod 3 map @members-ipv4
-//	update @clients-ipv4 { ip saddr . meta mark timeout 3h : meta priority } meta mark set 0 dnat ip to meta priority map @member-ipv4
+//	update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
 //
 // The one whose endpoint has gone has to be deleted because an update leaves the data as it is.
 func stick(f dualstack.Family, s sticky) nft.Chain {
-	client := []nft.Field{nft.Source(f), nft.Mark()}
+	client := []nft.Field{nft.Mark(), nft.Source(f)} // nft aborts on the other order
 	remember := nft.Join(
 		nft.Remember(kindClients.of(f), client, nft.Priority(), time.Duration(s.seconds)*time.Second),
 		nft.NoMark(),
 		nft.Translate(kindMember.of(f), f, nft.Priority()))
 	return nft.Chain{Name: fmt.Sprintf("stick-%s-%d-%d", lower(f), s.n, s.seconds), Rules: only(f, []nft.Rule{
-		nft.MarkFromPriority(idMask),
+		nft.SetMark(kindNumbers.of(f), nft.Priority()),
 		nft.NoPriority(),
 		nft.SetPriority(kindClients.of(f), client...),
 		nft.Join(nft.In(kindLive.of(f), nft.Priority()), remember),

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
 	"github.com/duetk8s/duet/test/golden"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 func stickyFor(seconds int32) func(*corev1.Service) {
@@ -33,6 +35,19 @@ func balanced(n int32, ranges ...string) func(*corev1.Service) {
 	}
 }
 
+func external(s *corev1.Service) {
+	n := s.Spec.ClusterIPs[0][len("10.96.0."):]
+	s.Spec.ExternalIPs = []string{"172.31.0." + n, "fd00:172:31::" + n}
+}
+
+func internalLocal(s *corev1.Service) {
+	s.Spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyLocal)
+}
+
+func labelled(name string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Labels = map[string]string{name: "x"} }
+}
+
 func tcpOnly(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] }
 
 func keepSource(s *corev1.Service) {
@@ -51,7 +66,17 @@ func TestTable(t *testing.T) {
 	wait(t, c)
 	c.set(web("none", "4", balanced(30004, "192.0.2.0/24", "2001:db8::/64"), tcpOnly), endpoints("none"))
 	wait(t, c)
-	golden.Check(t, "testdata/table.golden", inOrder(sandbox.Run(t, "nft", "list", "ruleset")))
+	table := sandbox.Run(t, "nft", "list", "ruleset")
+	golden.Check(t, "testdata/table.golden", inOrder(table))
+
+	// nft reads what it prints, for whoever saves and restores the rules of a machine.
+	file := filepath.Join(t.TempDir(), "rules.nft")
+	if err := os.WriteFile(file, []byte(table), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := sandbox.Run(t, "unshare", "--net", "sh", "-c", `nft -f "$1" && nft list ruleset`, "sh", file); inOrder(again) != inOrder(table) {
+		t.Errorf("read and printed again: got\n%s", again)
+	}
 }
 
 var listed = regexp.MustCompile(`(?s)elements = \{ (.*?) \}`)

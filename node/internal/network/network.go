@@ -20,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/nft"
 )
 
 // ConfigFile is our CNI configuration's name in its directory.
@@ -30,6 +31,8 @@ const (
 	defaultMTU    = 1500
 	// A write that failed is tried again after these times.
 	retryFirst, retryLast = 500 * time.Millisecond, time.Minute
+	// The table is written anew this often even if nobody seems to have changed it.
+	resyncEvery = 15 * time.Minute
 )
 
 // Config is what the network needs to know.
@@ -54,10 +57,14 @@ type Host interface {
 	Read() (hostnet.State, error)
 	Watch(ctx context.Context, changed func()) error
 	Forward() error
+	TranslateInBridges() error
 	SetBridge(hostnet.Bridge) error
 	SetRoutes([]hostnet.Route) error
+	// SetTable replaces the table in one transaction; WatchTable calls changed when somebody else
+	// changes it, until ctx ends.
 	SetTable(hostnet.Table) error
 	RemoveTable() error
+	WatchTable(ctx context.Context, changed func()) error
 }
 
 // Network keeps a node's network as wanted.
@@ -66,9 +73,11 @@ type Network struct {
 	host    Host
 	synced  cache.DoneChecker
 	changed chan struct{} // capacity 1: something is to be looked at
+	tried   chan struct{} // closed when all was brought to the wanted state once, or that failed
 
 	mu    sync.Mutex
 	ports []hostnet.HostPort
+	taken bool // somebody else has changed the table
 
 	installed *hostnet.Table // by Run; nil: unknown
 }
@@ -78,9 +87,13 @@ func New(c Config) (*Network, error) {
 	if c.Bridge == "" {
 		c.Bridge = defaultBridge
 	}
-	n := &Network{config: c, host: c.Host, changed: make(chan struct{}, 1)}
+	n := &Network{config: c, host: c.Host, changed: make(chan struct{}, 1), tried: make(chan struct{})}
 	if n.host == nil {
-		n.host = machine{}
+		table, err := nft.Open(hostnet.TableName)
+		if err != nil {
+			return nil, err
+		}
+		n.host = machine{table}
 	}
 	handle, err := c.Nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { n.wake() },
@@ -98,6 +111,24 @@ func New(c Config) (*Network, error) {
 func (n *Network) SetHostPorts(ports []hostnet.HostPort) {
 	n.mu.Lock()
 	n.ports = slices.Clone(ports)
+	n.mu.Unlock()
+	n.wake()
+}
+
+// Await returns when Run has done what it could for the first time. Before that, Pods on a machine that
+// was started anew might get addresses by the configuration that an earlier run left, and have no
+// way to others.
+func (n *Network) Await(ctx context.Context) {
+	select {
+	case <-n.tried:
+	case <-ctx.Done():
+	}
+}
+
+// tableTaken has the table written anew.
+func (n *Network) tableTaken() {
+	n.mu.Lock()
+	n.taken = true
 	n.mu.Unlock()
 	n.wake()
 }
@@ -120,12 +151,16 @@ func (n *Network) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	watch := make(chan error, 1)
+	watch := make(chan error, 2)
 	group.Go(func() { watch <- n.host.Watch(ctx, n.wake) })
+	group.Go(func() { watch <- n.host.WatchTable(ctx, n.tableTaken) })
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
 	cache.WaitFor(ctx, "", n.synced)
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
+	var first sync.Once
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,9 +170,13 @@ func (n *Network) Run(ctx context.Context) error {
 		case <-files.Events:
 		case <-files.Errors:
 		case <-n.changed:
+		case <-resync.C:
+			n.tableTaken()
 		case <-retry.C:
 		}
-		if err := n.sync(); err != nil {
+		err := n.sync()
+		first.Do(func() { close(n.tried) })
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Network not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)
@@ -172,7 +211,12 @@ func (n *Network) sync() error {
 	if err := n.host.SetBridge(w.Bridge); err != nil {
 		return err
 	}
-	errs := []error{n.host.SetRoutes(w.Routes)}
+	errs := []error{n.host.SetRoutes(w.Routes), n.host.TranslateInBridges()}
+	n.mu.Lock()
+	if n.taken {
+		n.installed, n.taken = nil, false
+	}
+	n.mu.Unlock()
 	if n.installed == nil || !reflect.DeepEqual(*n.installed, w.Table) {
 		if err := n.host.SetTable(w.Table); err != nil {
 			errs = append(errs, err)
@@ -278,12 +322,22 @@ func (n *Network) wake() {
 }
 
 // machine is the real Host.
-type machine struct{}
+type machine struct{ table *nft.Table }
 
 func (machine) Read() (hostnet.State, error)                    { return hostnet.Read() }
 func (machine) Watch(ctx context.Context, changed func()) error { return hostnet.Watch(ctx, changed) }
 func (machine) Forward() error                                  { return hostnet.Forward() }
+func (machine) TranslateInBridges() error                       { return hostnet.TranslateInBridges() }
 func (machine) SetBridge(b hostnet.Bridge) error                { return b.Set() }
 func (machine) SetRoutes(r []hostnet.Route) error               { return hostnet.SetRoutes(r) }
-func (machine) SetTable(t hostnet.Table) error                  { return t.Set() }
-func (machine) RemoveTable() error                              { return hostnet.RemoveTable() }
+func (m machine) SetTable(t hostnet.Table) error {
+	err := m.table.Rebuild(t.Rules())
+	if len(t.Ports) > 0 {
+		err = errors.Join(err, hostnet.ChangeLinkRoutes(hostnet.StandInRoutes(), nil))
+	}
+	return err
+}
+func (m machine) RemoveTable() error { return m.table.Remove() }
+func (m machine) WatchTable(ctx context.Context, changed func()) error {
+	return m.table.Watch(ctx, changed)
+}
