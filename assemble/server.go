@@ -97,7 +97,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		select {
 		case <-api.Ready():
 			cfg.Ready()
-			group.Go(func() error { settle(ctx); return nil })
+			group.Go(func() error { settle(ctx, serverGarbage); return nil })
 			return controllers.run(ctx)
 		case <-ctx.Done():
 			return nil
