@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -41,10 +41,10 @@ type Config struct {
 
 // Controller is the service-cidr-controller.
 type Controller struct {
-	deps   Deps
-	config Config
-	queue  *queue.Queue[string]
-	synced cache.DoneChecker
+	deps     Deps
+	config   Config
+	queue    *queue.Queue[string]
+	listener listen.Listener
 
 	waiting sync.WaitGroup // the goroutines that watch a witness
 
@@ -59,26 +59,13 @@ func New(deps Deps, config Config) (*Controller, error) {
 	}
 	c := &Controller{deps: deps, config: config, waits: map[string]*wait{}}
 	c.queue = queue.New(c.sync)
-	handle, err := deps.CIDRs.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    c.changed,
-		UpdateFunc: func(_, obj any) { c.changed(obj) },
-		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			c.changed(obj)
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch ServiceCIDRs: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
+	c.listener.To(deps.CIDRs.Informer(), listen.Objects(c.changed))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends and returns nil when all goroutines are gone.
 func (c *Controller) Run(ctx context.Context) error {
-	cache.WaitFor(ctx, "", c.synced)
+	c.listener.Synced(ctx)
 	c.queue.Run(ctx, c.config.Workers)
 	c.waiting.Wait()
 	return nil
@@ -87,11 +74,7 @@ func (c *Controller) Run(ctx context.Context) error {
 // changed asks for a look at a ServiceCIDR that was created, changed or removed, and at those
 // being deleted that share addresses with it: it may set them free or bind them (B5.9; unlike
 // upstream, also when it is deleted). The ones that stay depend on nobody.
-func (c *Controller) changed(obj any) {
-	cidr, ok := obj.(*networkingv1.ServiceCIDR)
-	if !ok {
-		return
-	}
+func (c *Controller) changed(cidr *networkingv1.ServiceCIDR) {
 	c.queue.Add(cidr.Name)
 	all, _ := c.deps.CIDRs.Lister().List(labels.Everything()) // reads memory, cannot fail
 	for _, other := range all {
