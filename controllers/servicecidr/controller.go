@@ -19,12 +19,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
 // managed selects the addresses that belong to Services; others never block (B5.7).
-const managed = networkingv1.LabelManagedBy + "=ipallocator.k8s.io"
+const managed = networkingv1.LabelManagedBy + "=" + clusterip.ManagedBy
 
 // Deps is what the controller acts through. The caller starts the informer after New.
 type Deps struct {
@@ -95,7 +96,7 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	case cidr.DeletionTimestamp == nil:
 		c.stopWaiting(name) // one of the same name was deleted
 		return c.keep(ctx, cidr)
-	case !slices.Contains(cidr.Finalizers, Finalizer):
+	case !slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer):
 		c.stopWaiting(name)
 		return nil // others may still hold it; we do not
 	default:
@@ -105,9 +106,9 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 
 // keep gives a ServiceCIDR that stays its finalizer and its condition.
 func (c *Controller) keep(ctx context.Context, cidr *networkingv1.ServiceCIDR) error {
-	if !slices.Contains(cidr.Finalizers, Finalizer) {
+	if !slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer) {
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"uid": cidr.UID, "finalizers": []string{Finalizer},
+			"uid": cidr.UID, "finalizers": []string{clusterip.ServiceCIDRFinalizer},
 		}})
 		if err != nil {
 			return fmt.Errorf("encode patch: %w", err)
@@ -178,7 +179,7 @@ func (c *Controller) protected(ctx context.Context, g guard) ([]netip.Addr, stri
 
 // removeFinalizer fails with a conflict if the ServiceCIDR changed since live was read.
 func (c *Controller) removeFinalizer(ctx context.Context, live *networkingv1.ServiceCIDR) error {
-	rest := slices.DeleteFunc(slices.Clone(live.Finalizers), func(f string) bool { return f == Finalizer })
+	rest := slices.DeleteFunc(slices.Clone(live.Finalizers), func(f string) bool { return f == clusterip.ServiceCIDRFinalizer })
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": live.UID, "resourceVersion": live.ResourceVersion, "finalizers": rest,
 	}})
