@@ -18,6 +18,7 @@ import (
 // Listener is what a component listens to. The zero value listens to nothing.
 type Listener struct {
 	synced []cache.DoneChecker
+	leave  []func() error
 	err    error
 }
 
@@ -28,6 +29,7 @@ func (l *Listener) To(informer cache.SharedIndexInformer, handler cache.Resource
 	switch {
 	case err == nil:
 		l.synced = append(l.synced, handle.HasSyncedChecker())
+		l.leave = append(l.leave, func() error { return informer.RemoveEventHandler(handle) })
 	case l.err == nil:
 		l.err = fmt.Errorf("listen to an informer: %w", err)
 	}
@@ -40,16 +42,23 @@ func (l *Listener) Err() error { return l.err }
 // false if ctx ended before.
 func (l *Listener) Synced(ctx context.Context) bool { return cache.WaitFor(ctx, "", l.synced...) }
 
+// Stop has no handler told of anything from now on, for a component that ends before its informers do.
+func (l *Listener) Stop() {
+	for _, leave := range l.leave {
+		_ = leave() // fails only if the informer has ended
+	}
+}
+
 // Objects returns a handler that tells of every object of type T that comes, changes or goes: as it is
 // now, or as it was last seen.
-func Objects[T any](tell func(T)) cache.ResourceEventHandler {
+func Objects[T any](tell func(T)) cache.ResourceEventHandlerFuncs {
 	told := of(tell)
 	return cache.ResourceEventHandlerFuncs{AddFunc: told, UpdateFunc: func(_, obj any) { told(obj) }, DeleteFunc: told}
 }
 
 // Both is Objects that tells of a changed object as it was, too: for what is kept by something that an
 // object may change, as a slice's Service.
-func Both[T any](tell func(T)) cache.ResourceEventHandler {
+func Both[T any](tell func(T)) cache.ResourceEventHandlerFuncs {
 	told := of(tell)
 	return cache.ResourceEventHandlerFuncs{AddFunc: told, UpdateFunc: func(old, obj any) { told(old); told(obj) }, DeleteFunc: told}
 }
@@ -65,7 +74,7 @@ func of[T any](tell func(T)) func(any) {
 
 // Keys returns a handler that tells the key of every object that comes, changes or goes:
 // "namespace/name", or "name" for one without a namespace.
-func Keys(tell func(key string)) cache.ResourceEventHandler {
+func Keys(tell func(key string)) cache.ResourceEventHandlerFuncs {
 	told := func(obj any) {
 		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
 			tell(key)

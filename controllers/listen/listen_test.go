@@ -22,19 +22,19 @@ func pod(name string) *corev1.Pod {
 // TestHandlers says what each handler is told of each event.
 func TestHandlers(t *testing.T) {
 	for name, row := range map[string]struct {
-		handler func(tell func(string)) cache.ResourceEventHandler
+		handler func(tell func(string)) cache.ResourceEventHandlerFuncs
 		want    string
 	}{
-		"objects": {func(tell func(string)) cache.ResourceEventHandler {
+		"objects": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Objects(func(p *corev1.Pod) { tell(p.Name) })
 		}, "added new deleted missed"},
-		"of an interface": {func(tell func(string)) cache.ResourceEventHandler {
+		"of an interface": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Objects(func(o metav1.Object) { tell(o.GetName()) })
 		}, "added new deleted missed"},
-		"of another type": {func(tell func(string)) cache.ResourceEventHandler {
+		"of another type": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Objects(func(n *corev1.Node) { tell(n.Name) })
 		}, ""},
-		"both": {func(tell func(string)) cache.ResourceEventHandler {
+		"both": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Both(func(p *corev1.Pod) { tell(p.Name) })
 		}, "added old new deleted missed"},
 		"keys": {listen.Keys, "default/added default/new default/deleted default/missed default/unseen"},
@@ -52,9 +52,11 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
-// TestSynced: a listener has heard of all that there is when it says so, and gives up with its context.
+// TestSynced: a listener has heard of all that there is when it says so, gives up with its context, and hears
+// nothing more when it has stopped.
 func TestSynced(t *testing.T) {
-	factory := informers.NewSharedInformerFactory(fake.NewClientset(pod("a"), pod("b")), 0)
+	client := fake.NewClientset(pod("a"), pod("b"))
+	factory := informers.NewSharedInformerFactory(client, 0)
 	var told []string
 	var l listen.Listener
 	l.To(factory.Core().V1().Pods().Informer(), listen.Keys(func(key string) { told = append(told, key) }))
@@ -75,8 +77,23 @@ func TestSynced(t *testing.T) {
 	if slices.Sort(told); strings.Join(told, " ") != "default/a default/b" {
 		t.Errorf("told of %v", told)
 	}
+	l.Stop()
+	created, heard := make(chan string), listen.Listener{}
+	heard.To(factory.Core().V1().Pods().Informer(), listen.Objects(func(p *corev1.Pod) {
+		if p.Name == "c" {
+			close(created)
+		}
+	}))
+	before := len(told)
+	if _, err := client.CoreV1().Pods("default").Create(ctx, pod("c"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	<-created
 	stop()
 	factory.Shutdown()
+	if len(told) != before {
+		t.Errorf("told of %v after Stop", told[before:])
+	}
 	l.To(factory.Core().V1().Pods().Informer(), listen.Keys(func(string) {}))
 	if l.Err() == nil {
 		t.Error("nothing said about an informer that has been stopped")
