@@ -1,9 +1,14 @@
 package assemble
 
 import (
+	"fmt"
 	"net/netip"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/controllers/endpoints"
@@ -54,10 +59,28 @@ func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (run
 		return nil, err
 	}
 	pools := loadbalancer.Pools{{Name: "default", Prefixes: cfg.LoadBalancerPool}}
-	if err := pools.Check(map[string][]netip.Prefix{"Service range": cfg.ServiceCIDRs, "Pod range": cfg.PodCIDRs}); err != nil {
+	others := []loadbalancer.Range{}
+	for whose, list := range map[string][]netip.Prefix{"the Services": cfg.ServiceCIDRs, "the Pods": cfg.PodCIDRs} {
+		for _, p := range list {
+			others = append(others, loadbalancer.Range{Prefix: p, Whose: whose})
+		}
+	}
+	if _, problems := pools.Against(others); len(problems) > 0 {
+		return nil, fmt.Errorf("load balancer %w", problems[0])
+	}
+	if len(cfg.LoadBalancerPool) == 0 {
+		pools = nil
+	}
+	reader, err := clientset.NewForConfig(master(api))
+	if err != nil {
 		return nil, err
 	}
+	configMap := coreinformers.NewFilteredConfigMapInformer(reader, metav1.NamespaceSystem, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, loadbalancer.ConfigMapName).String()
+	})
+	informers := api.Informers()
 	return loadbalancer.New(loadbalancer.Deps{
-		Client: client, Services: api.Informers().Core().V1().Services(), Events: c.recorder(client, "service-controller"),
-	}, loadbalancer.Config{Pools: pools})
+		Client: client, Services: informers.Core().V1().Services(), Nodes: informers.Core().V1().Nodes(),
+		CIDRs: informers.Networking().V1().ServiceCIDRs(), ConfigMap: configMap, Events: c.recorder(client, "service-controller"),
+	}, loadbalancer.Config{Pools: pools, Pods: cfg.PodCIDRs})
 }

@@ -2,14 +2,23 @@ package assemble
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/pem"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	coordinationinformers "k8s.io/client-go/informers/coordination/v1"
+	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/duetk8s/duet/cri/pause"
+	"github.com/duetk8s/duet/loadbalancer/announce"
 	"github.com/duetk8s/duet/node"
 	"github.com/duetk8s/duet/proxy"
 	"github.com/duetk8s/duet/proxy/health"
@@ -21,6 +30,8 @@ type NodeConfig struct {
 	Name string
 	// Server is the URL of the API, whose certificate the CA in CAFile has signed.
 	Server, CAFile string
+	// CAHash recognises that CA, where the file is not there yet; see [node.Config].
+	CAHash string
 	// Token to join with, "id.secret". A node that has joined before needs none.
 	Token string
 	// RootDir is where all state of the node is.
@@ -57,7 +68,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 		return err
 	}
 	agent, err := node.New(node.Config{
-		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, Token: cfg.Token,
+		Name: cfg.Name, Server: cfg.Server, CAFile: cfg.CAFile, CAHash: cfg.CAHash, Token: cfg.Token,
 		RootDir: cfg.RootDir, CRISocket: cfg.CRISocket, NodeIPs: cfg.NodeIPs,
 		ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain, CgroupParent: cfg.CgroupParent,
 		CNIBinDirs: cfg.CNIBinDirs, CNIConfDir: cfg.CNIConfDir, Port: cfg.Port, MaxPods: cfg.MaxPods,
@@ -69,7 +80,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var settled sync.WaitGroup
-	settled.Go(func() { settle(ctx) })
+	settled.Go(func() { settle(ctx, agentGarbage) })
 	defer settled.Wait()
 	defer cancel()
 	return agent.Run(ctx)
@@ -91,7 +102,37 @@ func (cfg NodeConfig) beside(s node.Surroundings) ([]node.Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []node.Component{kernel, answers}, nil
+	cluster, err := cfg.cluster()
+	if err != nil {
+		return nil, err
+	}
+	announcer, err := announce.New(announce.Deps{
+		Services: services, EndpointSlices: slices, Nodes: nodes, Lease: ownLease(s.Client, cfg.Name), Events: s.Events,
+	}, announce.Config{Node: cfg.Name, Cluster: cluster})
+	if err != nil {
+		return nil, err
+	}
+	return []node.Component{kernel, answers, announcer}, nil
+}
+
+// ownLease watches the node's own Lease; a node may see no other.
+func ownLease(client clientset.Interface, node string) cache.SharedIndexInformer {
+	return coordinationinformers.NewFilteredLeaseInformer(client, corev1.NamespaceNodeLease, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, node).String()
+	})
+}
+
+// cluster tells clusters apart by their certificate authority.
+func (cfg NodeConfig) cluster() (id [8]byte, err error) {
+	data, err := os.ReadFile(cfg.CAFile)
+	if err != nil {
+		return id, fmt.Errorf("read the CA of the cluster: %w", err)
+	}
+	if block, _ := pem.Decode(data); block != nil { // whatever is around it
+		data = block.Bytes
+	}
+	sum := sha256.Sum256(data)
+	return [8]byte(sum[:8]), nil
 }
 
 // parseTaints reads "key=value:Effect"; the command line has checked them.

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/clusterip"
@@ -44,7 +45,8 @@ type ServerConfig struct {
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
-	// LoadBalancerPool has the addresses for Services of type LoadBalancer; none leaves them pending.
+	// LoadBalancerPool has addresses for Services of type LoadBalancer, before those of the ConfigMap
+	// kube-system/load-balancer-pools. Without any, load balancers are somebody else's.
 	LoadBalancerPool []netip.Prefix
 	// ResolvConf is a file with the name servers for names outside the cluster, "" for none, and
 	// ResolvNetns the network namespace that they are reached from, "" for this process's.
@@ -63,6 +65,11 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	// Before etcd, which writes as it starts: a damaged key changes nothing.
+	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
+	if err != nil {
+		return err
+	}
 	images, err := registry.Open(filepath.Join(cfg.DataDir, "registry"))
 	if err != nil {
 		return err
@@ -73,7 +80,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer store.close()
-	api, err := newAPI(ctx, cfg, certificates, images, store.client)
+	api, err := newAPI(ctx, cfg, certificates, secrets, images, store.client)
 	if err != nil {
 		return err
 	}
@@ -90,7 +97,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		select {
 		case <-api.Ready():
 			cfg.Ready()
-			group.Go(func() error { settle(ctx); return nil })
+			group.Go(func() error { settle(ctx, serverGarbage); return nil })
 			return controllers.run(ctx)
 		case <-ctx.Done():
 			return nil
@@ -107,11 +114,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 }
 
 // newAPI makes the API server on what has been opened.
-func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, images *registry.Store, client *kubernetes.Client) (*apiserver.Server, error) {
-	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
-	if err != nil {
-		return nil, err
-	}
+func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, secrets value.Transformer, images *registry.Store, client *kubernetes.Client) (*apiserver.Server, error) {
 	ca, err := dynamiccertificates.NewStaticCAContent("cluster-ca", certificates.CA())
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)

@@ -176,6 +176,10 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		if err := prepareStack(false); err != nil {
 			return err
 		}
+		// The link is older than the defaults that prepareStack has set.
+		if err := setSysctl("net/ipv6/conf/"+memberLink+"/accept_dad", "0"); err != nil {
+			return err
+		}
 		if err := setUp(memberLink, addresses); err != nil {
 			return err
 		}

@@ -47,6 +47,8 @@ type self interface {
 	// SetAddresses says which addresses the node's own API is to be found at, once the API server
 	// knows them to be the node's.
 	SetAddresses(addrs []netip.Addr)
+	// Reconnect closes all connections of Client; whoever uses it connects anew.
+	Reconnect()
 	// Certificate of the node's own API, as it is now.
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Run renews certificates until ctx ends.
@@ -59,11 +61,6 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("node: a name, a root directory and the socket of a container runtime are needed")
 	}
 	return &Agent{cfg: cfg.withDefaults(), join: join}, nil
-}
-
-// ParseNodeIPs reads the value of flag --node-ip (D2.1, D2.3).
-func ParseNodeIPs(ctx context.Context, text string) ([]netip.Addr, error) {
-	return nodestatus.ParseNodeIP(ctx, text)
 }
 
 // Run joins the cluster and works until ctx ends; Pods live on. It returns when all of it has
@@ -162,7 +159,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 			me.SetAddresses(addrs)
 			n.pods.nudge()
 		},
-		Clock: a.cfg.Clock,
+		Moved: me.Reconnect, Clock: a.cfg.Clock,
 	})
 	if err != nil {
 		return nil, err
@@ -175,7 +172,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 			services: listed(services.Lister(), synced),
 		},
 		prober: podProber{probes.New(probes.Config{Exec: execIn(connection), Clock: a.cfg.Clock})},
-		api:    client.CoreV1(), secrets: n.sources.Secret, events: recorder, clock: a.cfg.Clock, hostIPs: n.status.HostIPs, owner: newOwners(),
+		api:    client.CoreV1(), secrets: n.sources.Secret, events: recorder, clock: a.cfg.Clock, hostIPs: n.status.HostIPs, admission: newAdmission(n.status.Now, func() *corev1.Node { return n.status.Ask(ctx) }), memory: newOOMCounts(a.cfg.CgroupParent), owner: newOwners(),
 	}, boundTo(client, a.cfg.Name), n.sources, n.network, n.status.Check)
 
 	ca, err := os.ReadFile(a.cfg.CAFile)

@@ -18,6 +18,9 @@ type Config struct {
 	Name string
 	// Server is the URL of the API, CAFile the certificate of its authority.
 	Server, CAFile string
+	// CAHash is the pki.Pin of that certificate: with it, a CAFile that is not there is fetched from
+	// the server, and one that is there must be it. May be empty.
+	CAHash string
 	// Token to join with, "id.secret"; not needed by a node that has joined.
 	Token string
 	// RootDir is where all of the agent's state is: kubelet/, pki/, cni/.
