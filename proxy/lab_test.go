@@ -158,13 +158,13 @@ func serve(t testing.TB, ns, ips string) {
 
 // call connects from a namespace and returns what it is told: "pod1 10.244.0.3", or "refused",
 // "timeout".
-func call(t *testing.T, ns, network, to string) string {
+func call(t testing.TB, ns, network, to string) string {
 	t.Helper()
 	return callFrom(t, ns, network, nil, to)
 }
 
 // callFrom does so from a port of the caller's choice.
-func callFrom(t *testing.T, ns, network string, from net.Addr, to string) string {
+func callFrom(t testing.TB, ns, network string, from net.Addr, to string) string {
 	t.Helper()
 	var said string
 	err := hostnet.Within(path(ns), func() error {
