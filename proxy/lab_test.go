@@ -37,11 +37,11 @@ var (
 func buildLab(t testing.TB) {
 	t.Helper()
 	sandbox.Need(t)
+	bridge := hostnet.Bridge{Name: "duet0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.0.1/24"), netip.MustParsePrefix("fd00:10:244::1/64")}}
+	if err := bridge.Set(); err != nil {
+		t.Fatal(err)
+	}
 	sandbox.IP(t, `
-link add duet0 type bridge
-link set duet0 up
-addr add 10.244.0.1/24 dev duet0
-addr add fd00:10:244::1/64 dev duet0 nodad
 netns add other
 link add eth0 type veth peer name eth0 netns other
 link set eth0 up
