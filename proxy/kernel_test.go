@@ -286,7 +286,7 @@ func who(answer string) string {
 func eventually(t testing.TB, what string, ok func() (string, bool)) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var done bool
 		if last, done = ok(); done {
 			return
