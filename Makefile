@@ -64,12 +64,12 @@ down: build
 # Slow and exact; results belong into docs/benchmarks.md.
 # benchstat reads the output. BENCH narrows it: make bench BENCH=Create/stack=dual
 bench: build
-	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip ./hosts
+	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip ./hosts ./dns
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Change|Connect' -benchtime 3x -timeout 10m ./proxy
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Cold|Memory' -benchtime 1000x -timeout 10m ./proxy
 	go test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Start|Idle|Create|Flat)' -benchtime 1x -timeout 10m ./test/bench
-	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat|Node' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
-	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle|Node' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat|Node|Failover' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
+	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle|Node|Failover' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 
 # The long version of the crash test that `make test` runs a short one of.
 crash: build

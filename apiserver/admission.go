@@ -16,6 +16,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/duetk8s/duet/apiserver/nodeauth"
+	"github.com/duetk8s/duet/apiserver/tokens"
 )
 
 var (
@@ -40,7 +41,7 @@ func (s *Server) admission(config *genericapiserver.Config, cfg Config) error {
 	}
 	chain := []admission.Interface{named(namespaces, lifecycle.PluginName)}
 	chain = append(chain, s.podAdmission()...)
-	chain = append(chain, named(nodeauth.Restriction{Graph: s.identities.nodes}, "NodeRestriction"))
+	chain = append(chain, named(nodeauth.Restriction{Graph: s.identities.nodes, Audience: tokens.IssuerName}, "NodeRestriction"))
 	chain = append(chain, named(signerRights{config.Authorization.Authorizer}, "CertificateSigners"))
 	if !cfg.AllowExternalIPs {
 		chain = append(chain, named(denyExternalIPs{}, "DenyServiceExternalIPs"))

@@ -176,9 +176,6 @@ func TestClaimsGoWithTheService(t *testing.T) {
 		"finalizer removed by a patch": func(n string) error {
 			return dropFinalizer(t, c, client, n)
 		},
-		"finalizer removed by a patch of the status": func(n string) error {
-			return dropFinalizer(t, c, client, n, "status")
-		},
 		"foreground": func(n string) error {
 			foreground := metav1.DeletePropagationForeground
 			if err := services.Delete(t.Context(), n, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
@@ -206,10 +203,10 @@ func TestClaimsGoWithTheService(t *testing.T) {
 	}
 }
 
-func dropFinalizer(t *testing.T, c clientset.Interface, client *etcdkubernetes.Client, name string, subresources ...string) error {
+func dropFinalizer(t *testing.T, c clientset.Interface, client *etcdkubernetes.Client, name string) error {
 	services := c.CoreV1().Services("default")
-	patch := func(body string, sub ...string) error {
-		_, err := services.Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, sub...)
+	patch := func(body string) error {
+		_, err := services.Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{})
 		return err
 	}
 	if err := patch(`{"metadata":{"finalizers":["example.com/wait"]}}`); err != nil {
@@ -221,7 +218,7 @@ func dropFinalizer(t *testing.T, c clientset.Interface, client *etcdkubernetes.C
 	if _, claims := held(t, c, client); len(claims) == 0 {
 		return fmt.Errorf("claims were given back while the Service waits for its finalizer")
 	}
-	return patch(`{"metadata":{"finalizers":null}}`, subresources...)
+	return patch(`{"metadata":{"finalizers":null}}`)
 }
 
 // A range that is being deleted gives no more addresses, not even to a plan made just before.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/duetk8s/duet/apiserver/access"
+	"github.com/duetk8s/duet/apiserver/kinds"
 	"github.com/duetk8s/duet/apiserver/newpod"
 	"github.com/duetk8s/duet/apiserver/nodeauth"
 	"github.com/duetk8s/duet/apiserver/tokens"
@@ -130,6 +132,21 @@ func (s *Server) mountIssuer(address string) error {
 }
 
 const keysPath = "/openid/v1/jwks"
+
+// seedPriorities makes the PriorityClasses that every cluster has.
+func (s *Server) seedPriorities(ctx context.Context) error {
+	classes := s.client.SchedulingV1().PriorityClasses()
+	for _, want := range kinds.SystemPriorities() {
+		_, err := classes.Get(ctx, want.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			_, err = classes.Create(ctx, want, metav1.CreateOptions{})
+		}
+		if err != nil && !apierrors.IsAlreadyExists(err) { // another server was faster
+			return fmt.Errorf("PriorityClass %s: %w", want.Name, err)
+		}
+	}
+	return nil
+}
 
 // podAdmission is what new Pods and Nodes get; see package newpod.
 func (s *Server) podAdmission() []admission.Interface {

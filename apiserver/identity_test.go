@@ -200,6 +200,9 @@ func TestServiceAccountToken(t *testing.T) {
 			change(request)
 		}
 		made, err := c.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", request, metav1.CreateOptions{})
+		if err == nil && len(made.ManagedFields) == 0 {
+			t.Error("the OpenAPI documents do not know TokenRequest: hack/openapi/run.sh")
+		}
 		return made.Status.Token, err
 	}
 	_, err = ask(as(t, s, "system:node:m", user.NodesGroup), nil)

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	serviceproxy "k8s.io/apiserver/pkg/util/proxy"
 
 	"github.com/duetk8s/duet/apiserver/pods"
 )
@@ -38,20 +40,26 @@ func deleteGracefully(store *registry.Store) {
 	store.ReturnDeletedObject = true
 }
 
-// podPaths adds what is served below Pods and Nodes beside the objects.
-func (s *Server) podPaths(e endpoints, cfg Config, authz authorizer.Authorizer) {
+// podPaths adds what is served below Pods, Services and Nodes beside the objects.
+func (s *Server) podPaths(e endpoints, cfg Config, authz authorizer.Authorizer) error {
 	store := s.stores[schema.GroupResource{Resource: "pods"}]
 	node := getter[*corev1.Node](s.stores[schema.GroupResource{Resource: "nodes"}])
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cfg.ClientCA.CurrentCABundleContent())
+	slices, err := serviceproxy.NewEndpointSliceIndexerGetter(s.informers.Discovery().V1().EndpointSlices())
+	if err != nil {
+		return fmt.Errorf("apiserver: EndpointSlices by Service: %w", err)
+	}
 	for path, storage := range pods.Endpoints(pods.Config{
 		Pod: getter[*corev1.Pod](store), Node: node, CA: roots, Certificate: cfg.NodeClient, Authorizer: authz,
+		Service: getter[*corev1.Service](s.stores[servicesResource]), Slices: slices.GetEndpointSlices,
 	}) {
 		e.add("", "v1", path, storage)
 	}
 	binding := pods.Binding{Store: store, Node: node}
 	e.add("", "v1", "pods/binding", binding)
 	e.add("", "v1", "bindings", pods.Bindings{Binding: binding})
+	return nil
 }
 
 // getter reads objects where they are stored. The store would call what is missing by the resource

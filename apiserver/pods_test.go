@@ -181,6 +181,7 @@ func fakeAgent(t *testing.T) http.Handler {
 		_ = streams["error"].Close()
 		_ = streams["data"].Close()
 	})
+	mux.HandleFunc("POST /connect/default/{pod}/{uid}", connectPod(t))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	return mux
 }
@@ -226,7 +227,17 @@ func startAgent(t *testing.T, address string, cert, key []byte) int32 {
 	return int32(listener.Addr().(*net.TCPAddr).Port)
 }
 
-func TestPodStreams(t *testing.T) {
+// withAgents is a server that believes in agents which serve with a certificate, and how its
+// administrator comes in from outside.
+type withAgents struct {
+	*Server
+	client    clientset.Interface
+	admin     *restclient.Config
+	cert, key []byte
+}
+
+func startWithAgents(t *testing.T) *withAgents {
+	t.Helper()
 	cert, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv6loopback}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -244,43 +255,57 @@ func TestPodStreams(t *testing.T) {
 		cfg.ClientCA, address = ca, cfg.Advertise
 		cfg.NodeClient = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &client, nil }
 	}, "10.96.0.0/16")
+	w := &withAgents{Server: s, client: c, cert: cert, key: key}
 	for token, who := range s.loopback.users {
-		if who.GetName() != "admin" {
-			continue
+		if who.GetName() == "admin" {
+			w.admin = &restclient.Config{Host: "https://" + address, BearerToken: token, TLSClientConfig: restclient.TLSClientConfig{Insecure: true}}
 		}
-		config := &restclient.Config{Host: "https://" + address, BearerToken: token, TLSClientConfig: restclient.TLSClientConfig{Insecure: true}}
-		for _, at := range []string{"127.0.0.1", "::1"} {
-			t.Run(at, func(t *testing.T) {
-				port := startAgent(t, at, cert, key)
-				node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "n-"}, Status: corev1.NodeStatus{
-					Addresses:       []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "nowhere"}, {Type: corev1.NodeInternalIP, Address: at}},
-					DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
-				}}
-				status := node.Status
-				if node, err = c.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-				node.Status = status
-				if _, err = c.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := c.CoreV1().Pods("default").Create(t.Context(), pod("p", node.Name), metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					_ = c.CoreV1().Pods("default").Delete(context.Background(), "p", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
-				})
-				tryLogs(t, s)
-				tryExec(t, c, config)
-				tryPortForward(t, c, config)
-				if got := say(s, "/api/v1/nodes/"+node.Name+"/proxy/healthz"); got != "ok" {
-					t.Errorf("proxy: %q", got)
-				}
-				if got := say(s, "/api/v1/nodes/http:"+node.Name+":1/proxy/x"); !strings.HasSuffix(got, "address not allowed") {
-					t.Errorf("proxy to loopback: %q", got)
-				}
+	}
+	if w.admin == nil {
+		t.Fatal("no administrator")
+	}
+	return w
+}
+
+// node makes a Node whose agent is at an address.
+func (w *withAgents) node(t *testing.T, at string) *corev1.Node {
+	t.Helper()
+	port := startAgent(t, at, w.cert, w.key)
+	node, err := w.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "n-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status = corev1.NodeStatus{
+		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "nowhere"}, {Type: corev1.NodeInternalIP, Address: at}},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
+	}
+	if _, err = w.client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+func TestPodStreams(t *testing.T) {
+	s := startWithAgents(t)
+	for _, at := range []string{"127.0.0.1", "::1"} {
+		t.Run(at, func(t *testing.T) {
+			node := s.node(t, at)
+			if _, err := s.client.CoreV1().Pods("default").Create(t.Context(), pod("p", node.Name), metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = s.client.CoreV1().Pods("default").Delete(context.Background(), "p", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
 			})
-		}
+			tryLogs(t, s.Server)
+			tryExec(t, s.client, s.admin)
+			tryPortForward(t, s.client, s.admin)
+			if got := say(s.Server, "/api/v1/nodes/"+node.Name+"/proxy/healthz"); got != "ok" {
+				t.Errorf("proxy: %q", got)
+			}
+			if got := say(s.Server, "/api/v1/nodes/http:"+node.Name+":1/proxy/x"); !strings.HasSuffix(got, "address not allowed") {
+				t.Errorf("proxy to loopback: %q", got)
+			}
+		})
 	}
 }
 

@@ -139,7 +139,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.podPaths(paths, cfg, masters)
+	if err := s.podPaths(paths, cfg, masters); err != nil {
+		return nil, err
+	}
 	for group, resources := range access.Reviews(masters, s.index) {
 		for name, review := range resources {
 			paths.add(group, "v1", name, review)
@@ -322,7 +324,10 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s.hooks = append([]hook{{"storage-caches", s.backend.fill}, {"rbac/bootstrap-roles", s.seedPolicy}}, s.hooks...)
+	s.hooks = append([]hook{
+		{"storage-caches", s.backend.fill}, {"rbac/bootstrap-roles", s.seedPolicy},
+		{"scheduling/bootstrap-system-priority-classes", s.seedPriorities},
+	}, s.hooks...)
 	gates := make([]chan struct{}, len(s.hooks))
 	for i, h := range s.hooks {
 		gates[i] = make(chan struct{})

@@ -137,8 +137,8 @@ func (s strategy) reset(paths ...fieldpath.Path) map[fieldpath.APIVersion]*field
 // statusStrategy is strategy for the status subresource: everything but the status stays.
 type statusStrategy struct{ strategy }
 
-// PrepareForUpdate keeps spec and metadata; a status write may still settle managed fields and
-// finish a deletion by dropping finalizers, as everywhere.
+// PrepareForUpdate keeps spec and metadata but for managed fields: who may write a status may not
+// let go of what a finalizer holds.
 func (s statusStrategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	s.keepAllButStatus(obj, old)
 	if s.PrepareStatus != nil {
@@ -151,7 +151,6 @@ func (statusStrategy) keepAllButStatus(obj, old runtime.Object) {
 	m := metaOf(obj)
 	kept := old.DeepCopyObject()
 	metaOf(kept).SetManagedFields(m.GetManagedFields())
-	metaOf(kept).SetFinalizers(m.GetFinalizers())
 	metaOf(kept).SetResourceVersion(m.GetResourceVersion())
 	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(kept).Elem())
 	reflect.ValueOf(obj).Elem().FieldByName("Status").Set(reflect.ValueOf(status))
@@ -176,7 +175,11 @@ func (statusStrategy) AllowCreateOnUpdate(context.Context) bool { return false }
 
 // GetResetFields names what a server-side apply of the status cannot own: the rest.
 func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return s.reset(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata", "labels"), fieldpath.MakePathOrDie("metadata", "annotations"))
+	paths := []fieldpath.Path{fieldpath.MakePathOrDie("spec")}
+	for _, name := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
+		paths = append(paths, fieldpath.MakePathOrDie("metadata", name))
+	}
+	return s.reset(paths...)
 }
 
 func metaOf(obj runtime.Object) metav1.Object {

@@ -32,6 +32,7 @@ import (
 	"github.com/duetk8s/duet/controllers/podgc"
 	"github.com/duetk8s/duet/controllers/serviceaccount"
 	"github.com/duetk8s/duet/controllers/servicecidr"
+	"github.com/duetk8s/duet/controllers/tokencleaner"
 	"github.com/duetk8s/duet/pki"
 )
 
@@ -79,7 +80,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
-	names, err := newDNS(api, admin, cfg)
+	names, err := c.newDNS(api, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
@@ -90,10 +91,7 @@ func newControllers(api *apiserver.Server, cfg ServerConfig, keys *pki.Bundle) (
 
 	elected := []func(*apiserver.Server, ServerConfig) (runner, error){
 		c.serviceCIDR, c.namespace, c.garbageCollector, c.aggregation, c.nodeIPAM, c.certificates, c.serviceAccount,
-		c.nodeLifecycle, c.podGC, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring,
-	}
-	if len(cfg.LoadBalancerPool) > 0 { // else load balancers are somebody else's, as without a cloud provider
-		elected = append(elected, c.loadBalancer)
+		c.nodeLifecycle, c.podGC, c.tokenCleaner, c.scheduler, c.endpointSlice, c.endpoints, c.endpointSliceMirroring, c.loadBalancer,
 	}
 	for _, make := range elected {
 		r, err := make(api, cfg)
@@ -204,6 +202,14 @@ func (c *controllers) nodeLifecycle(api *apiserver.Server, _ ServerConfig) (runn
 		Client: client, Nodes: core.Nodes(), Pods: core.Pods(), Leases: api.Informers().Coordination().V1().Leases(),
 		Events: c.recorder(client, "node-controller"),
 	})
+}
+
+func (c *controllers) tokenCleaner(api *apiserver.Server, _ ServerConfig) (runner, error) {
+	client, err := clientset.NewForConfig(api.Identity(identity("token-cleaner")))
+	if err != nil {
+		return nil, err
+	}
+	return tokencleaner.New(tokencleaner.Deps{Client: client})
 }
 
 func (c *controllers) podGC(api *apiserver.Server, _ ServerConfig) (runner, error) {

@@ -1,15 +1,19 @@
 package assemble
 
 import (
+	"fmt"
 	"net/netip"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/controllers/endpoints"
 	"github.com/duetk8s/duet/controllers/endpointslice"
 	"github.com/duetk8s/duet/controllers/endpointslicemirroring"
-	"github.com/duetk8s/duet/dns"
 	"github.com/duetk8s/duet/loadbalancer"
 )
 
@@ -55,25 +59,28 @@ func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (run
 		return nil, err
 	}
 	pools := loadbalancer.Pools{{Name: "default", Prefixes: cfg.LoadBalancerPool}}
-	if err := pools.Check(map[string][]netip.Prefix{"Service range": cfg.ServiceCIDRs, "Pod range": cfg.PodCIDRs}); err != nil {
+	others := []loadbalancer.Range{}
+	for whose, list := range map[string][]netip.Prefix{"the Services": cfg.ServiceCIDRs, "the Pods": cfg.PodCIDRs} {
+		for _, p := range list {
+			others = append(others, loadbalancer.Range{Prefix: p, Whose: whose})
+		}
+	}
+	if _, problems := pools.Against(others); len(problems) > 0 {
+		return nil, fmt.Errorf("load balancer %w", problems[0])
+	}
+	if len(cfg.LoadBalancerPool) == 0 {
+		pools = nil
+	}
+	reader, err := clientset.NewForConfig(master(api))
+	if err != nil {
 		return nil, err
 	}
-	return loadbalancer.New(loadbalancer.Deps{
-		Client: client, Services: api.Informers().Core().V1().Services(), Events: c.recorder(client, "service-controller"),
-	}, loadbalancer.Config{Pools: pools})
-}
-
-// What Pods find in their resolv.conf, and where its server listens.
-const (
-	clusterDomain = "cluster.local"
-	dnsPort       = 5353
-)
-
-// newDNS makes the cluster's DNS, which every server answers on its own addresses.
-func newDNS(api *apiserver.Server, admin clientset.Interface, cfg ServerConfig) (*dns.Server, error) {
+	configMap := coreinformers.NewFilteredConfigMapInformer(reader, metav1.NamespaceSystem, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, loadbalancer.ConfigMapName).String()
+	})
 	informers := api.Informers()
-	return dns.New(dns.Deps{
-		Client: admin, Namespaces: informers.Core().V1().Namespaces(), Services: informers.Core().V1().Services(),
-		Slices: informers.Discovery().V1().EndpointSlices(),
-	}, dns.Config{Domain: clusterDomain, Addresses: cfg.Advertise, Port: dnsPort, Leave: cfg.shared()})
+	return loadbalancer.New(loadbalancer.Deps{
+		Client: client, Services: informers.Core().V1().Services(), Nodes: informers.Core().V1().Nodes(),
+		CIDRs: informers.Networking().V1().ServiceCIDRs(), ConfigMap: configMap, Events: c.recorder(client, "service-controller"),
+	}, loadbalancer.Config{Pools: pools, Pods: cfg.PodCIDRs})
 }

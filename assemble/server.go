@@ -44,8 +44,12 @@ type ServerConfig struct {
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
 	// AllowExternalIPs lets Services have spec.externalIPs.
 	AllowExternalIPs bool
-	// LoadBalancerPool has the addresses for Services of type LoadBalancer; none leaves them pending.
+	// LoadBalancerPool has addresses for Services of type LoadBalancer, before those of the ConfigMap
+	// kube-system/load-balancer-pools. Without any, load balancers are somebody else's.
 	LoadBalancerPool []netip.Prefix
+	// ResolvConf is a file with the name servers for names outside the cluster, "" for none, and
+	// ResolvNetns the network namespace that they are reached from, "" for this process's.
+	ResolvConf, ResolvNetns string
 	// Ready is called once, when /readyz says ok.
 	Ready func()
 }

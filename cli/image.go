@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/duetk8s/duet/lab"
 	"github.com/duetk8s/duet/registry/load"
 )
 
@@ -56,7 +55,7 @@ type loadedImage struct {
 // loadImages puts all images of all files into the cluster's mirror. All files are opened before
 // the first is sent: a wrong name among many changes nothing.
 func (p Program) loadImages(ctx context.Context, which cluster, files []string) ([]loadedImage, error) {
-	dir, err := lab.Find(which.name, which.dataDir)
+	kubeconfig, err := which.kubeconfig()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func (p Program) loadImages(ctx context.Context, which cluster, files []string) 
 		}
 		defer archives[i].Close()
 	}
-	to, err := mirror(lab.AdminKubeconfig(dir))
+	to, err := mirror(kubeconfig)
 	if err != nil {
 		return nil, err
 	}

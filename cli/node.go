@@ -31,7 +31,7 @@ var cniBinDirs = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
 // nodeFlags as typed.
 type nodeFlags struct {
 	name                       string
-	server, caFile             string
+	server, caFile, caHash     string
 	token, tokenFile           string
 	rootDir, criSocket         string
 	nodeIP                     string
@@ -58,6 +58,7 @@ machine has (CRI v1, e.g. containerd). Pods live on when it ends.`,
 	flags.StringVar(&f.name, "name", "", "name of the node (default the host name)")
 	flags.StringVar(&f.server, "server", "", "URL of the API server, e.g. https://192.0.2.10:6443")
 	flags.StringVar(&f.caFile, "ca-file", "", "CA of the cluster, pki/ca.crt in the server's data directory (default pki/ca.crt below --root-dir)")
+	flags.StringVar(&f.caHash, "ca-hash", "", "what that CA is recognised by, sha256:…, where the file is not there yet; see duet token create")
 	flags.StringVar(&f.token, "token", "", "bootstrap token to join with, id.secret")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file that holds the token, so that it is in no list of processes")
 	flags.StringVar(&f.rootDir, "root-dir", lab.DefaultDataDir("node"), "where all state of the node is")
@@ -95,13 +96,14 @@ func (p Program) node(ctx context.Context, f nodeFlags) error {
 
 var (
 	tokenShape = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
+	hashShape  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	taintShape = regexp.MustCompile(`^[^=:]+(=[^=:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`)
 )
 
 // config checks the flags; nothing has been opened but the file of the token.
 func (f nodeFlags) config() (assemble.NodeConfig, error) {
 	c := assemble.NodeConfig{
-		Name: f.name, Server: f.server, CAFile: f.caFile, ClusterDomain: f.clusterDomain, CgroupParent: f.cgroupParent,
+		Name: f.name, Server: f.server, CAFile: f.caFile, CAHash: f.caHash, ClusterDomain: f.clusterDomain, CgroupParent: f.cgroupParent,
 		CNIConfDir: f.cniConfDir, CNIBinDirs: f.cniBinDirs, Port: int(f.port), MaxPods: f.maxPods, Taints: f.taints,
 		CRISocket: strings.TrimPrefix(f.criSocket, "unix://"),
 	}
@@ -111,6 +113,9 @@ func (f nodeFlags) config() (assemble.NodeConfig, error) {
 	}
 	if c.RootDir, err = filepath.Abs(f.rootDir); err != nil {
 		return c, err
+	}
+	if c.CAHash != "" && !hashShape.MatchString(c.CAHash) {
+		return c, &lab.FlagError{Flag: "--ca-hash", Value: c.CAHash, Problem: "not the hash of a CA", Want: "want sha256: and 64 hexadecimal digits"}
 	}
 	if c.CAFile == "" {
 		c.CAFile = filepath.Join(c.RootDir, "pki", "ca.crt")
@@ -212,8 +217,8 @@ func preflightNode(ctx context.Context, c assemble.NodeConfig) error {
 	if uid := os.Geteuid(); uid != 0 {
 		return fmt.Errorf("node needs root to run containers, and this is uid %d; run it with sudo", uid)
 	}
-	if _, err := os.Stat(c.CAFile); err != nil {
-		return fmt.Errorf("find the CA of the cluster: %w; copy pki/ca.crt from the server's data directory and name it with --ca-file", err)
+	if _, err := os.Stat(c.CAFile); err != nil && c.CAHash == "" {
+		return fmt.Errorf("find the CA of the cluster: %w; say what it is recognised by with --ca-hash, as `duet token create` on the server prints it, or name the file with --ca-file", err)
 	}
 	d := net.Dialer{Timeout: 10 * time.Second}
 	conn, err := d.DialContext(ctx, "unix", c.CRISocket)

@@ -47,15 +47,8 @@ func (a clusterAPI) Invite(ctx context.Context, kubeconfig string) (string, erro
 	}
 	secret := strings.ToLower(rand.Text())[:16]
 	secrets := client.CoreV1().Secrets(metav1.NamespaceSystem)
-	object := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-" + tokenID, Namespace: metav1.NamespaceSystem},
-		Type:       corev1.SecretTypeBootstrapToken,
-		StringData: map[string]string{
-			"token-id": tokenID, "token-secret": secret, "description": "made by duet up, for the nodes of the lab",
-			"usage-bootstrap-authentication": "true",
-			"expiration":                     time.Now().Add(tokenLifetime).UTC().Format(time.RFC3339),
-		},
-	}
+	object := bootstrapToken(tokenID, secret, "made by duet up, for the nodes of the lab")
+	object.StringData["expiration"] = time.Now().Add(tokenLifetime).UTC().Format(time.RFC3339)
 	_, err = secrets.Create(ctx, object, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		_, err = secrets.Update(ctx, object, metav1.UpdateOptions{})

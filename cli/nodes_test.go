@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/duetk8s/duet/lab"
+	"github.com/duetk8s/duet/pki"
 )
 
 // serve runs a control plane on loopback until the end of the test.
@@ -162,5 +165,27 @@ func setReady(t *testing.T, client kubernetes.Interface, name string, ready bool
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestInvite: the line that is printed says where Pods reach the server, which CA it has and the DNS.
+func TestInvite(t *testing.T) {
+	kubeconfig := serve(t)
+	made, err := invite(t.Context(), cluster{name: "duet", dataDir: filepath.Dir(kubeconfig)}, time.Hour, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(filepath.Dir(kubeconfig), "pki", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := pki.PinOf(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := regexp.MustCompile(`^https://192\.0\.2\.1:[0-9]+$`)
+	want := "duet node --server " + made.Server + " --token " + made.Token + " --ca-hash " + pin + " --cluster-dns 10.96.0.10,fd00:10:96::a"
+	if !port.MatchString(made.Server) || !tokenShape.MatchString(made.Token) || made.Command != want {
+		t.Errorf("got  %+v\nwant %s", made, want)
 	}
 }

@@ -31,8 +31,10 @@ type serverFlags struct {
 	etcdCA, etcdCert, etcdKey string
 	externalIPs               bool
 	loadBalancerPool          []string
+	resolvConf                string
 	verbosity                 int
 	listenFD, readyFD, lockFD int
+	resolvFD                  int // the network namespace that the name servers are reached from
 }
 
 func (p Program) serverCommand() *cobra.Command {
@@ -56,8 +58,9 @@ func (p Program) serverCommand() *cobra.Command {
 	flags.StringVar(&f.etcdKey, "etcd-keyfile", "", "key of that certificate")
 	flags.BoolVar(&f.externalIPs, "allow-external-ips", false, "let Services claim spec.externalIPs; whoever may create a Service can then take over traffic to any address")
 	flags.StringSliceVar(&f.loadBalancerPool, "load-balancer-pool", nil, "prefixes of the nodes' network to take the addresses of Services of type LoadBalancer from; none leaves them pending")
+	flags.StringVar(&f.resolvConf, "resolv-conf", "/etc/resolv.conf", "file with the name servers for names outside the cluster; none without (\"\")")
 	flags.IntVarP(&f.verbosity, "v", "v", 0, "how much to log")
-	for name, fd := range map[string]*int{"listen-fd": &f.listenFD, "ready-fd": &f.readyFD, "lock-fd": &f.lockFD} {
+	for name, fd := range map[string]*int{"listen-fd": &f.listenFD, "ready-fd": &f.readyFD, "lock-fd": &f.lockFD, "resolv-netns-fd": &f.resolvFD} {
 		flags.IntVar(fd, name, noFD, "inherited descriptor")
 		_ = flags.MarkHidden(name)
 	}
@@ -130,6 +133,10 @@ func (f serverFlags) config() (assemble.ServerConfig, error) {
 	}
 	if (f.etcdCert == "") != (f.etcdKey == "") {
 		return c, usageError{errors.New("--etcd-certfile and --etcd-keyfile belong together; give both or neither")}
+	}
+	c.ResolvConf = f.resolvConf
+	if f.resolvFD != noFD {
+		c.ResolvNetns = fmt.Sprintf("/proc/self/fd/%d", f.resolvFD)
 	}
 	c.NodePorts, c.SANs, c.AllowExternalIPs = f.nodePorts, f.sans, f.externalIPs
 	c.EtcdServers, c.EtcdCAFile, c.EtcdCertFile, c.EtcdKeyFile = f.etcd, f.etcdCA, f.etcdCert, f.etcdKey

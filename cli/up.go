@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/duetk8s/duet/lab"
 	"github.com/duetk8s/duet/pki"
@@ -26,6 +27,19 @@ func (c *cluster) check() error {
 		return &lab.FlagError{Flag: "--name", Value: c.name, Problem: "not a name for a cluster", Want: err.Error()}
 	}
 	return nil
+}
+
+// kubeconfig is the administrator's of a cluster that is there: of a lab, or, without --data-dir, of
+// the `duet server` of that name which has its data where it has it unless told otherwise.
+func (c *cluster) kubeconfig() (string, error) {
+	dir, err := lab.Find(c.name, c.dataDir)
+	if c.dataDir == "" && errors.As(err, new(*lab.NoClusterError)) {
+		file := lab.AdminKubeconfig(lab.DefaultDataDir("server"))
+		if config, err := clientcmd.LoadFromFile(file); err == nil && config.CurrentContext == pki.ContextName(c.name) {
+			return file, nil
+		}
+	}
+	return lab.AdminKubeconfig(dir), err
 }
 
 // upFlags as typed.

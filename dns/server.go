@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,10 +12,13 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 )
 
@@ -25,10 +27,14 @@ const listenAgain = 5 * time.Second
 
 // Deps are what the server works with. The caller starts the informers after New.
 type Deps struct {
-	Client     kubernetes.Interface // may write endpointslices of namespace kube-system
+	// Client may write endpointslices and read ConfigMap kube-dns of namespace kube-system.
+	Client     kubernetes.Interface
 	Namespaces coreinformers.NamespaceInformer
 	Services   coreinformers.ServiceInformer
+	Pods       coreinformers.PodInformer
 	Slices     discoveryinformers.EndpointSliceInformer
+	Events     record.EventRecorder
+	Metrics    prometheus.Registerer // nil keeps them to itself
 }
 
 // Config comes from the server's flags.
@@ -39,9 +45,16 @@ type Config struct {
 	Addresses []netip.Addr
 	// Port to listen on, for UDP and TCP; if it is in use, any other is taken.
 	Port uint16
-	// Upstreams are asked for names outside the zone, in turn; with none there are no such names.
-	Upstreams []netip.AddrPort
-	// Leave takes the EndpointSlices away at the end: other servers answer too.
+	// Ranges of Services and Pods, of whose addresses nobody else knows names.
+	Ranges []netip.Prefix
+	// ResolvConf is a file with the name servers that are asked for names outside the zone, followed
+	// when it changes; "": there are no such names, unless ConfigMap kube-dns says whom to ask.
+	ResolvConf string
+	// Dial reaches the servers of ResolvConf, which may be on the loopback of another network
+	// namespace; nil: they are reached from here. Those of the ConfigMap are always reached from here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Leave says that other servers answer too: the EndpointSlices are taken away at the end, and those
+	// of servers that died without doing so.
 	Leave bool
 }
 
@@ -54,6 +67,11 @@ type Server struct {
 	zone   Zone
 	source Source
 	synced []cache.DoneChecker
+
+	custom    cache.SharedIndexInformer // of ConfigMap kube-dns
+	routing   routing
+	forwarder *forwarder
+	metrics   *metrics
 }
 
 // New registers with the informers.
@@ -61,12 +79,22 @@ func New(deps Deps, config Config) (*Server, error) {
 	if config.Domain == "" || len(config.Addresses) == 0 {
 		return nil, errors.New("dns: a domain and an address are needed")
 	}
-	source, err := newStores(deps.Namespaces, deps.Services, deps.Slices)
+	source, err := newStores(deps)
 	if err != nil {
 		return nil, fmt.Errorf("dns: %w", err)
 	}
-	s := &Server{deps: deps, config: config, zone: Zone(strings.ToLower(dns.Fqdn(config.Domain))), source: source}
-	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Slices.Informer()} {
+	if config.Dial == nil {
+		config.Dial = dial
+	}
+	s := &Server{
+		deps: deps, config: config, zone: Zone{strings.ToLower(dns.Fqdn(config.Domain)), config.Ranges}, source: source,
+		custom: configMaps(deps.Client), forwarder: newForwarder(), metrics: newMetrics(),
+	}
+	s.routing.now.Store(&routes{})
+	if err := s.metrics.register(deps.Metrics); err != nil {
+		return nil, fmt.Errorf("dns: metrics: %w", err)
+	}
+	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Pods.Informer(), deps.Slices.Informer()} {
 		s.synced = append(s.synced, i.HasSyncedChecker())
 	}
 	return s, nil
@@ -79,6 +107,22 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil // before everything has been read, every name would seem not to exist
 	}
 	var group sync.WaitGroup
+	defer group.Wait()
+	if s.config.ResolvConf != "" {
+		s.readResolvConf(ctx)
+		group.Go(func() { s.followResolvConf(ctx) })
+	}
+	heeding, err := s.custom.AddEventHandler(s.heeding(ctx))
+	if err != nil {
+		return fmt.Errorf("dns: watch ConfigMap %s: %w", configMap, err)
+	}
+	group.Go(func() { s.custom.RunWithContext(ctx) })
+	if !cache.WaitFor(ctx, "", heeding.HasSyncedChecker()) {
+		return nil
+	}
+	if s.config.Leave {
+		group.Go(func() { s.keep(ctx, []string{metav1.NamespaceDefault + "/kubernetes"}, s.bury) })
+	}
 	for _, address := range s.config.Addresses {
 		group.Go(func() {
 			for ctx.Err() == nil {
@@ -92,7 +136,6 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
-	group.Wait()
 	return nil
 }
 
@@ -153,53 +196,4 @@ func portOfAddr(a net.Addr) int32 {
 		return 0
 	}
 	return int32(ap.Port())
-}
-
-// handle answers one message.
-func (s *Server) handle(ctx context.Context, w dns.ResponseWriter, m *dns.Msg) {
-	reply := s.reply(ctx, m)
-	if opt := m.IsEdns0(); opt != nil {
-		reply.SetEdns0(opt.UDPSize(), opt.Do())
-	}
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
-		size := dns.MinMsgSize
-		if opt := m.IsEdns0(); opt != nil {
-			size = max(size, min(int(opt.UDPSize()), 1232))
-		}
-		reply.Truncate(size)
-	} else {
-		reply.Truncate(dns.MaxMsgSize)
-	}
-	_ = w.WriteMsg(reply) // the client is gone
-}
-
-// reply makes the answer to a message.
-func (s *Server) reply(ctx context.Context, m *dns.Msg) *dns.Msg {
-	reply := new(dns.Msg).SetReply(m)
-	reply.RecursionAvailable = len(s.config.Upstreams) > 0
-	if m.Opcode != dns.OpcodeQuery || len(m.Question) != 1 || m.Question[0].Qclass != dns.ClassINET {
-		return reply.SetRcode(m, dns.RcodeNotImplemented)
-	}
-	q := m.Question[0]
-	a := s.zone.Answer(q, s.source)
-	if !a.Ours {
-		if len(s.config.Upstreams) > 0 {
-			return s.forward(ctx, m)
-		}
-		reply.Rcode = dns.RcodeNameError
-		return reply
-	}
-	reply.Authoritative = true
-	reply.Rcode, reply.Answer, reply.Extra = a.Code, a.Answers, a.Extra
-	if a.Outside != "" && len(s.config.Upstreams) > 0 {
-		beyond := s.forward(ctx, new(dns.Msg).SetQuestion(a.Outside, q.Qtype))
-		reply.Rcode, reply.Answer = beyond.Rcode, append(reply.Answer, beyond.Answer...)
-		return reply
-	}
-	if len(reply.Answer) == 0 {
-		reply.Ns = []dns.RR{s.zone.authority()}
-	} else if a.Answers[0].Header().Rrtype != dns.TypeCNAME { // its order counts
-		rand.Shuffle(len(reply.Answer), func(i, j int) { reply.Answer[i], reply.Answer[j] = reply.Answer[j], reply.Answer[i] })
-	}
-	return reply
 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -11,8 +12,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/record"
 )
 
 // The server answers over UDP and TCP on both families, says where in EndpointSlices, puts them back
@@ -23,8 +26,8 @@ func TestServer(t *testing.T) {
 	client := fake.NewClientset(kubeDNS, svc("a", "10.96.0.1 fd00:96::1"))
 	factory := informers.NewSharedInformerFactory(client, 0)
 	server, err := New(Deps{
-		Client: client, Namespaces: factory.Core().V1().Namespaces(), Services: factory.Core().V1().Services(),
-		Slices: factory.Discovery().V1().EndpointSlices(),
+		Client: client, Namespaces: factory.Core().V1().Namespaces(), Services: factory.Core().V1().Services(), Pods: factory.Core().V1().Pods(),
+		Slices: factory.Discovery().V1().EndpointSlices(), Events: record.NewFakeRecorder(10),
 	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}, Leave: true})
 	if err != nil {
 		t.Fatal(err)
@@ -40,10 +43,10 @@ func TestServer(t *testing.T) {
 		at := netip.MustParseAddr(slice.Endpoints[0].Addresses[0])
 		for i, network := range []string{"udp", "tcp"} {
 			to := netip.AddrPortFrom(at, uint16(*slice.Ports[i].Port)).String()
-			if got := exchange(t, network, to, "a.default.svc.cluster.local.", dns.TypeAAAA); got != "NOERROR [fd00:96::1]" {
+			if got := lookup(t, network, to, "a.default.svc.cluster.local.", dns.TypeAAAA); got != "NOERROR [fd00:96::1]" {
 				t.Errorf("%s %s: %s", network, to, got)
 			}
-			if got := exchange(t, network, to, "example.com.", dns.TypeA); got != "NXDOMAIN []" {
+			if got := lookup(t, network, to, "example.com.", dns.TypeA); got != "NXDOMAIN []" {
 				t.Errorf("%s %s: outside: %s", network, to, got)
 			}
 		}
@@ -56,14 +59,65 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := fmt.Sprintf("127.0.0.1:%d", *at.Ports[0].Port)
-	for end := time.Now().Add(5 * time.Second); exchange(t, "udp", to, "b.default.svc.cluster.local.", dns.TypeA) != "NOERROR [10.96.0.2]"; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); lookup(t, "udp", to, "b.default.svc.cluster.local.", dns.TypeA) != "NOERROR [10.96.0.2]"; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a new Service is not answered")
+		}
+	}
+	// A server that has died is taken out when Service kubernetes no longer has it; those that live,
+	// and slices of others, stay.
+	apiServers := func(addresses string) *discoveryv1.EndpointSlice {
+		e := slice("kubernetes", addresses)
+		e.Name = "kubernetes"
+		return e
+	}
+	dead, living, foreign := slice("kube-dns", "192.0.2.1"), slice("kube-dns", "192.0.2.2"), slice("kube-dns", "192.0.2.3")
+	for name, s := range map[string]*discoveryv1.EndpointSlice{"dead": dead, "living": living, "foreign": foreign} {
+		s.Namespace, s.Name, s.UID = "kube-system", name, types.UID(name)
+		s.Labels[discoveryv1.LabelManagedBy], s.Annotations = managedBy, map[string]string{annotationServer: s.Endpoints[0].Addresses[0] + ",2001:db8::1"}
+	}
+	foreign.Labels[discoveryv1.LabelManagedBy] = "somebody"
+	if _, err := client.DiscoveryV1().EndpointSlices("default").Create(t.Context(), apiServers("192.0.2.1 192.0.2.2"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*discoveryv1.EndpointSlice{dead, living, foreign} {
+		if _, err := slices.Create(t.Context(), s, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); len(server.source.Slices("kube-system", "kube-dns")) < 5; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("slices are not seen")
+		}
+	}
+	if _, err := client.DiscoveryV1().EndpointSlices("default").Update(t.Context(), apiServers("192.0.2.2"), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	names := func() string {
+		list, err := slices.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, s := range list.Items {
+			out = append(out, s.Name)
+		}
+		return fmt.Sprint(out)
+	}
+	const left = "[foreign kube-dns---1 kube-dns-127-0-0-1 living]"
+	for end := time.Now().Add(5 * time.Second); names() != left; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("left are %s, want %s", names(), left)
 		}
 	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
+	}
+	for _, name := range []string{"foreign", "living"} {
+		if err := slices.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if list, err := slices.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 0 {
 		t.Errorf("left behind: %v %v", list.Items, err)
@@ -81,7 +135,7 @@ func await(t *testing.T, get func(context.Context, string, metav1.GetOptions) (*
 	return nil
 }
 
-func exchange(t *testing.T, network, to, name string, kind uint16) string {
+func lookup(t *testing.T, network, to, name string, kind uint16) string {
 	t.Helper()
 	client := dns.Client{Net: network}
 	m, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, kind), to)
@@ -100,19 +154,65 @@ func exchange(t *testing.T, network, to, name string, kind uint16) string {
 	return fmt.Sprint(dns.RcodeToString[m.Rcode], " ", got)
 }
 
-// A long answer over UDP is cut to what the client takes.
+// A long answer over UDP is cut to what the client takes, and says so; over TCP it is whole.
 func TestTruncate(t *testing.T) {
-	s := &Server{zone: "cluster.local.", source: known{
-		services: []*corev1.Service{svc("many", "None IPv4")}, slices: []*discoveryv1.EndpointSlice{many()},
-	}}
-	reply := s.reply(t.Context(), new(dns.Msg).SetQuestion("many.default.svc.cluster.local.", dns.TypeA))
-	if len(reply.Answer) != 200 {
-		t.Fatalf("%d answers", len(reply.Answer))
+	s := testServer(known{services: []*corev1.Service{svc("many", "None IPv4")}, slices: []*discoveryv1.EndpointSlice{many()}})
+	for _, tt := range []struct {
+		name string
+		over net.Addr
+		size uint16
+		cut  bool
+		most int
+	}{
+		{"UDP", &net.UDPAddr{}, 0, true, 512},
+		{"UDP, EDNS0", &net.UDPAddr{}, 1232, true, 1232},
+		{"UDP, EDNS0 with too large a size", &net.UDPAddr{}, 65000, true, 1232},
+		{"UDP, EDNS0 with too small a size", &net.UDPAddr{}, 12, true, 512},
+		{"TCP", &net.TCPAddr{}, 0, false, dns.MaxMsgSize},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ask := new(dns.Msg).SetQuestion("many.default.svc.cluster.local.", dns.TypeA)
+			if tt.size != 0 {
+				ask.SetEdns0(tt.size, false)
+			}
+			w := &client{over: tt.over}
+			s.handle(t.Context(), w, ask)
+			reply := w.message(t)
+			if len(w.packet) > tt.most || reply.Truncated != tt.cut || !tt.cut && len(reply.Answer) != 200 || (reply.IsEdns0() != nil) != (tt.size != 0) {
+				t.Errorf("%d bytes, %d answers, truncated %t", len(w.packet), len(reply.Answer), reply.Truncated)
+			}
+		})
 	}
-	reply.Truncate(512)
-	if packed, err := reply.Pack(); err != nil || len(packed) > 512 || !reply.Truncated {
-		t.Errorf("%d bytes, truncated %t, %v", len(packed), reply.Truncated, err)
+}
+
+// client keeps the packet that it is sent.
+type client struct {
+	dns.ResponseWriter
+	over   net.Addr
+	packet []byte
+}
+
+func (c *client) RemoteAddr() net.Addr { return c.over }
+
+func (c *client) Write(packet []byte) (int, error) {
+	c.packet = packet
+	return len(packet), nil
+}
+
+func (c *client) message(t *testing.T) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	if err := m.Unpack(c.packet); err != nil {
+		t.Fatalf("%v: %x", err, c.packet)
 	}
+	return m
+}
+
+// testServer knows a cluster and nobody else.
+func testServer(source Source) *Server {
+	s := &Server{zone: testZone, source: source, forwarder: newForwarder(), metrics: newMetrics(), config: Config{Dial: dial}}
+	s.routing.now.Store(&routes{})
+	return s
 }
 
 func many() *discoveryv1.EndpointSlice {
@@ -121,14 +221,4 @@ func many() *discoveryv1.EndpointSlice {
 		text += fmt.Sprintf("10.244.0.%d ", i+1)
 	}
 	return slice("many", text)
-}
-
-func BenchmarkReply(b *testing.B) {
-	s := &Server{zone: "cluster.local.", source: cluster()}
-	m := new(dns.Msg).SetQuestion("dual.default.svc.cluster.local.", dns.TypeAAAA)
-	for b.Loop() {
-		if _, err := s.reply(b.Context(), m).Pack(); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -35,6 +35,8 @@ func (s service) find(labels []string) *found {
 		return &found{addrs: s.addresses()}
 	case len(labels) == 0:
 		return named(s.endpoints(), "")
+	case len(labels) == 1 && strings.HasPrefix(labels[0], "_"):
+		return s.between(labels[0][1:], headless)
 	case len(labels) == 1:
 		return named(s.endpoints(), labels[0])
 	case len(labels) == 2 && strings.HasPrefix(labels[0], "_") && strings.HasPrefix(labels[1], "_"):
@@ -57,23 +59,29 @@ func (s service) addresses() (out []netip.Addr) {
 // (D5.2), of the families that the Service has.
 func (s service) endpoints() (out []endpoint) {
 	for _, slice := range s.from.Slices(s.Namespace, s.Name) {
-		if !s.has(slice.AddressType) {
+		out = append(out, s.within(slice)...)
+	}
+	return out
+}
+
+// within are those of one slice.
+func (s service) within(slice *discoveryv1.EndpointSlice) (out []endpoint) {
+	if !s.has(slice.AddressType) {
+		return nil
+	}
+	for _, e := range slice.Endpoints {
+		if ready := e.Conditions.Ready; len(e.Addresses) == 0 || ready != nil && !*ready {
 			continue
 		}
-		for _, e := range slice.Endpoints {
-			if ready := e.Conditions.Ready; len(e.Addresses) == 0 || ready != nil && !*ready {
-				continue
-			}
-			addr, err := netip.ParseAddr(e.Addresses[0])
-			if err != nil {
-				continue // a name
-			}
-			name := dashed(addr)
-			if e.Hostname != nil && *e.Hostname != "" {
-				name = *e.Hostname
-			}
-			out = append(out, endpoint{name, addr, slice.Ports})
+		addr, err := netip.ParseAddr(e.Addresses[0])
+		if err != nil {
+			continue // a name
 		}
+		name := dashed(addr)
+		if e.Hostname != nil && *e.Hostname != "" {
+			name = *e.Hostname
+		}
+		out = append(out, endpoint{name, addr, slice.Ports})
 	}
 	return out
 }
@@ -89,9 +97,10 @@ func (s service) has(family discoveryv1.AddressType) bool {
 
 // named returns the addresses of the endpoints with a name, "" for all; nil if there are none.
 func named(all []endpoint, name string) *found {
-	f := &found{}
+	f, had := &found{}, map[netip.Addr]bool{} // slices with other ports may have the same address
 	for _, e := range all {
-		if name == "" || e.name == name {
+		if (name == "" || e.name == name) && !had[e.addr] {
+			had[e.addr] = true
 			f.addrs = append(f.addrs, e.addr)
 		}
 	}
@@ -134,6 +143,16 @@ func (s service) port(name, protocol string, headless bool) *found {
 	return f
 }
 
+// between is _protocol, which has no records and is there if a port is below it (RFC 8020).
+func (s service) between(protocol string, headless bool) *found {
+	for _, p := range s.Spec.Ports {
+		if s.port(p.Name, protocol, headless) != nil {
+			return &found{}
+		}
+	}
+	return nil
+}
+
 type portOf struct {
 	name string
 	port uint16
@@ -153,32 +172,4 @@ func podAddress(label string) (netip.Addr, bool) {
 	}
 	addr, err := netip.ParseAddr(strings.ReplaceAll(label, "-", mark))
 	return addr, err == nil && !addr.Is4In6() && addr.Zone() == ""
-}
-
-// parseReverse reads a name such as 10.0.96.10.in-addr.arpa. of a whole address.
-func parseReverse(name string) (netip.Addr, bool) {
-	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
-		labels := strings.Split(rest, ".")
-		if len(labels) != 4 {
-			return netip.Addr{}, false
-		}
-		addr, err := netip.ParseAddr(labels[3] + "." + labels[2] + "." + labels[1] + "." + labels[0])
-		return addr, err == nil
-	}
-	rest, ok := strings.CutSuffix(name, ".ip6.arpa.")
-	if !ok || len(rest) != 63 {
-		return netip.Addr{}, false
-	}
-	var b strings.Builder
-	for i := 62; i >= 0; i -= 2 {
-		if i < 62 && rest[i+1] != '.' {
-			return netip.Addr{}, false
-		}
-		b.WriteByte(rest[i])
-		if n := (64 - i) / 2; n%4 == 0 && n < 32 {
-			b.WriteByte(':')
-		}
-	}
-	addr, err := netip.ParseAddr(b.String())
-	return addr, err == nil && addr.Is6()
 }

@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -16,15 +14,17 @@ const (
 	serviceByAddress = "duet.dns.address"
 	sliceByService   = "duet.dns.service"
 	sliceByAddress   = "duet.dns.endpoint"
+	podByAddress     = "duet.dns.pod"
 )
 
 // stores is the Source that reads the informers.
 type stores struct {
-	namespaces, services, slices cache.Indexer
+	namespaces, services, slices, pods cache.Indexer
 }
 
-// newStores adds the indexes, and returns also what tells that everything has been read.
-func newStores(namespaces coreinformers.NamespaceInformer, services coreinformers.ServiceInformer, slices discoveryinformers.EndpointSliceInformer) (stores, error) {
+// newStores adds the indexes.
+func newStores(deps Deps) (stores, error) {
+	services, slices := deps.Services, deps.Slices
 	err := services.Informer().AddIndexers(cache.Indexers{serviceByAddress: func(obj any) ([]string, error) {
 		svc, ok := obj.(*corev1.Service)
 		if !ok || svc.Spec.ClusterIP == corev1.ClusterIPNone {
@@ -57,7 +57,30 @@ func newStores(namespaces coreinformers.NamespaceInformer, services coreinformer
 	if err != nil {
 		return stores{}, fmt.Errorf("index EndpointSlices: %w", err)
 	}
-	return stores{namespaces.Informer().GetIndexer(), services.Informer().GetIndexer(), slices.Informer().GetIndexer()}, nil
+	if err := deps.Pods.Informer().AddIndexers(cache.Indexers{podByAddress: podAddresses}); err != nil {
+		return stores{}, fmt.Errorf("index Pods: %w", err)
+	}
+	return stores{
+		deps.Namespaces.Informer().GetIndexer(), services.Informer().GetIndexer(), slices.Informer().GetIndexer(), deps.Pods.Informer().GetIndexer(),
+	}, nil
+}
+
+// podAddresses are namespace/address for each address of a Pod that has not ended: another may have
+// them by now.
+func podAddresses(obj any) ([]string, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return nil, nil
+	}
+	var all []string
+	for _, ip := range pod.Status.PodIPs {
+		all = append(all, ip.IP)
+	}
+	all = canonical(all)
+	for i, addr := range all {
+		all[i] = pod.Namespace + "/" + addr
+	}
+	return all, nil
 }
 
 // canonical spells addresses as netip does.
@@ -89,6 +112,11 @@ func (s stores) Slices(namespace, name string) []*discoveryv1.EndpointSlice {
 
 func (s stores) SlicesAt(addr netip.Addr) []*discoveryv1.EndpointSlice {
 	return s.indexed(sliceByAddress, addr.String())
+}
+
+func (s stores) Pod(namespace string, addr netip.Addr) bool {
+	keys, err := s.pods.IndexKeys(podByAddress, namespace+"/"+addr.String())
+	return err == nil && len(keys) > 0
 }
 
 func (s stores) indexed(index, value string) []*discoveryv1.EndpointSlice {

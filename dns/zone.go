@@ -31,18 +31,26 @@ type Source interface {
 	ServiceAt(netip.Addr) *corev1.Service
 	// SlicesAt returns the slices with an endpoint at that address.
 	SlicesAt(netip.Addr) []*discoveryv1.EndpointSlice
+	// Pod tells whether one of the namespace has that address and has not ended.
+	Pod(namespace string, addr netip.Addr) bool
 }
 
-// Zone is the cluster's domain, in lower case with a dot at the end: "cluster.local.".
-type Zone string
+// Zone is what this server answers for.
+type Zone struct {
+	// Name is the cluster's domain, in lower case with a dot at the end: "cluster.local.".
+	Name string
+	// Ranges of Services and Pods: nobody else knows names of these addresses.
+	Ranges []netip.Prefix
+}
 
 // Answer is what there is to say of a question.
 type Answer struct {
 	// Ours is false for a name that others must be asked about; everything else is empty then.
-	Ours    bool
-	Code    int
-	Answers []dns.RR
-	Extra   []dns.RR
+	Ours      bool
+	Code      int
+	Answers   []dns.RR
+	Authority []dns.RR // with an answer that says no
+	Extra     []dns.RR
 	// Outside is a name that an alias leads to, to be asked for elsewhere.
 	Outside string
 }
@@ -53,27 +61,30 @@ func (z Zone) Answer(q dns.Question, from Source) Answer {
 	if addr, ok := parseReverse(name); ok {
 		return z.reverse(q, addr, from)
 	}
-	if name != string(z) && !strings.HasSuffix(name, "."+string(z)) {
+	if !z.has(name) {
 		return Answer{}
 	}
-	a := Answer{Ours: true, Code: dns.RcodeNameError}
-	owner := q.Name
+	a := Answer{Ours: true}
+	owner := q.Name // as it was asked: clients compare
 	for range chase {
-		found := z.find(strings.TrimSuffix(strings.TrimSuffix(name, string(z)), "."), from)
-		if found == nil {
-			return a
-		}
-		a.Code = dns.RcodeSuccess
-		if found.alias == "" {
+		found := z.find(strings.TrimSuffix(strings.TrimSuffix(name, z.Name), "."), from)
+		switch {
+		case found == nil:
+			return a.no(dns.RcodeNameError, z.Name)
+		case found.alias == "":
+			had := len(a.Answers)
 			found.records(z, owner, q.Qtype, &a)
+			if len(a.Answers) == had {
+				return a.no(dns.RcodeSuccess, z.Name)
+			}
 			return a
 		}
 		a.Answers = append(a.Answers, &dns.CNAME{Hdr: header(owner, dns.TypeCNAME), Target: found.alias})
-		if q.Qtype == dns.TypeCNAME {
+		if q.Qtype == dns.TypeCNAME || q.Qtype == dns.TypeANY {
 			return a
 		}
 		name, owner = strings.ToLower(found.alias), found.alias
-		if !strings.HasSuffix(name, "."+string(z)) {
+		if !z.has(name) {
 			a.Outside = found.alias
 			return a
 		}
@@ -82,12 +93,24 @@ func (z Zone) Answer(q dns.Question, from Source) Answer {
 	return a
 }
 
+// has tells whether a name in lower case is the zone's or below it.
+func (z Zone) has(name string) bool { return name == z.Name || strings.HasSuffix(name, "."+z.Name) }
+
+// no is a as an answer without what was asked for, and for how long that holds (RFC 2308).
+func (a Answer) no(code int, zone string) Answer {
+	a.Code, a.Authority = code, []dns.RR{authority(zone)}
+	return a
+}
+
 // found is what a name of the zone stands for. All fields empty: the name exists and has no records.
 type found struct {
+	apex  bool   // the zone itself
 	alias string // ExternalName
 	addrs []netip.Addr
 	ports []target
 	text  string
+	// servers are the addresses of cluster DNS, at the apex.
+	servers []netip.Addr
 }
 
 // target of an SRV record.
@@ -104,6 +127,15 @@ func (f *found) records(z Zone, owner string, kind uint16, to *Answer) {
 			to.Answers = append(to.Answers, rr)
 		}
 	}
+	if f.apex && (kind == dns.TypeSOA || kind == dns.TypeANY) {
+		to.Answers = append(to.Answers, authority(owner))
+	}
+	if f.apex && (kind == dns.TypeNS || kind == dns.TypeANY) {
+		to.Answers = append(to.Answers, &dns.NS{Hdr: header(owner, dns.TypeNS), Ns: nameServer + z.Name})
+		for _, addr := range f.servers {
+			to.Extra = append(to.Extra, address(nameServer+z.Name, addr))
+		}
+	}
 	if f.text != "" && (kind == dns.TypeTXT || kind == dns.TypeANY) {
 		to.Answers = append(to.Answers, &dns.TXT{Hdr: header(owner, dns.TypeTXT), Txt: []string{f.text}})
 	}
@@ -111,7 +143,7 @@ func (f *found) records(z Zone, owner string, kind uint16, to *Answer) {
 		return
 	}
 	for _, p := range f.ports {
-		host := p.name + "." + string(z)
+		host := p.name + "." + z.Name
 		to.Answers = append(to.Answers, &dns.SRV{
 			Hdr: header(owner, dns.TypeSRV), Weight: uint16(max(1, 100/len(f.ports))), Port: p.port, Target: host,
 		})
@@ -123,10 +155,14 @@ func (f *found) records(z Zone, owner string, kind uint16, to *Answer) {
 
 // find looks a name up, given without the zone: "web.default.svc". nil: there is no such name.
 func (z Zone) find(name string, from Source) *found {
-	if name == "" || name == "svc" || name == "pod" {
+	switch name {
+	case "":
+		return &found{apex: true, servers: servers(from)}
+	case "svc", "pod", "dns":
 		return &found{}
-	}
-	if name == "dns-version" {
+	case "ns.dns":
+		return &found{addrs: servers(from)}
+	case "dns-version":
 		return &found{text: version}
 	}
 	labels := strings.Split(name, ".")
@@ -143,7 +179,7 @@ func (z Zone) find(name string, from Source) *found {
 		}
 		return nil
 	case kind == "pod":
-		if addr, ok := podAddress(labels[0]); ok && len(labels) == 1 && from.Namespace(ns) {
+		if addr, ok := podAddress(labels[0]); ok && len(labels) == 1 && from.Pod(ns, addr) {
 			return &found{addrs: []netip.Addr{addr}}
 		}
 		return nil
@@ -155,42 +191,21 @@ func (z Zone) find(name string, from Source) *found {
 	return service{svc, from}.find(labels[:len(labels)-1])
 }
 
-// reverse answers which names an address has.
-func (z Zone) reverse(q dns.Question, addr netip.Addr, from Source) Answer {
-	var names []string
-	if svc := from.ServiceAt(addr); svc != nil {
-		names = append(names, serviceName(svc.Namespace, svc.Name))
+// nameServer is what the zone's server is called, before the zone.
+const nameServer = "ns.dns."
+
+// servers are the addresses of cluster DNS.
+func servers(from Source) []netip.Addr {
+	if svc := from.Service(serviceNamespace, serviceKubeDNS); svc != nil {
+		return service{svc, from}.addresses()
 	}
-	for _, slice := range from.SlicesAt(addr) {
-		svc := from.Service(slice.Namespace, slice.Labels[discoveryv1.LabelServiceName])
-		if svc == nil || svc.Spec.ClusterIP != corev1.ClusterIPNone {
-			continue
-		}
-		for _, e := range (service{svc, from}).endpoints() {
-			if e.addr == addr {
-				names = append(names, e.name+"."+serviceName(svc.Namespace, svc.Name))
-				break
-			}
-		}
-	}
-	if len(names) == 0 {
-		return Answer{}
-	}
-	a := Answer{Ours: true}
-	if q.Qtype != dns.TypePTR && q.Qtype != dns.TypeANY {
-		return a
-	}
-	for _, n := range names {
-		a.Answers = append(a.Answers, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: n + "." + string(z)})
-	}
-	return a
+	return nil
 }
 
-// authority is what comes with an answer that says no.
-func (z Zone) authority() dns.RR {
-	h := header(string(z), dns.TypeSOA)
+// authority of a zone, also for how long a no holds.
+func authority(zone string) dns.RR {
 	return &dns.SOA{
-		Hdr: h, Ns: "ns.dns." + string(z), Mbox: "hostmaster." + string(z),
+		Hdr: header(zone, dns.TypeSOA), Ns: nameServer + zone, Mbox: "hostmaster." + zone,
 		Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl,
 	}
 }

@@ -195,6 +195,20 @@ func TestReachable(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	// No address waits for duplicate address detection, not even the link's own: without it a member
+	// forwards IPv6 to nobody.
+	err = within(namespaceName("reach", memberControl), func() error {
+		list, err := netlink.AddrList(nil, netlink.FAMILY_V6)
+		for _, a := range list {
+			if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+				t.Errorf("%s is tentative", a.IPNet)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	// And there is no way out.
 	err = within(namespaceName("reach", memberControl), func() error {
 		routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)

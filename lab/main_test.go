@@ -100,10 +100,16 @@ func fakeServer(args []string) {
 	listen := flags.String("listen", "", "")
 	listenFD, readyFD, lockFD := flags.Uint("listen-fd", 0, ""), flags.Uint("ready-fd", 0, ""), flags.Uint("lock-fd", 0, "")
 	name := flags.String("name", "", "")
-	for _, name := range []string{"service-cidr", "pod-cidr", "advertise", "load-balancer-pool"} {
+	for _, name := range []string{"service-cidr", "pod-cidr", "advertise", "load-balancer-pool", "resolv-conf", "resolv-netns-fd"} {
 		flags.String(name, "", "")
 	}
 	_ = flags.Parse(args)
+	if fd := flags.Lookup("resolv-netns-fd").Value.String(); fd != "" { // of the host, where this process is not
+		own, host := must2(os.Readlink("/proc/self/ns/net")), must2(os.Readlink("/proc/self/fd/"+fd))
+		if !strings.HasPrefix(host, "net:") || host == own {
+			panic("the host's network is " + host + ", ours " + own)
+		}
+	}
 	ready := os.NewFile(uintptr(*readyFD), "ready")
 	switch os.Getenv(envServer) {
 	case "refuse":
@@ -154,4 +160,9 @@ func must(err error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+func must2[T any](v T, err error) T {
+	must(err)
+	return v
 }

@@ -167,4 +167,11 @@ func onThread(fn func() error) error {
 	return <-done
 }
 
+// openNamespace opens the network namespace that the caller is in.
+func openNamespace() (*os.File, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return os.Open(threadNamespace())
+}
+
 func threadNamespace() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }

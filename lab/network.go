@@ -162,7 +162,7 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		veth := &netlink.Veth{
 			LinkAttrs:     netlink.LinkAttrs{Name: port, MasterIndex: bridge.Attrs().Index},
 			PeerName:      memberLink,
-			PeerNamespace: netlink.NsFd(int(ns.Fd())),
+			PeerNamespace: netlink.NsFd(int(ns.Fd())), PeerHardwareAddr: hardware(addresses),
 		}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return fmt.Errorf("add veth %s: %w", port, err)
@@ -176,6 +176,10 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		if err := prepareStack(false); err != nil {
 			return err
 		}
+		// The link is older than the defaults that prepareStack has set.
+		if err := setSysctl("net/ipv6/conf/"+memberLink+"/accept_dad", "0"); err != nil {
+			return err
+		}
 		if err := setUp(memberLink, addresses); err != nil {
 			return err
 		}
@@ -184,6 +188,18 @@ func join(net, member, port string, addresses []netip.Prefix, routeOut bool) err
 		}
 		return routeVia(memberLink, addrs(numbered(numberBridge)))
 	})
+}
+
+// hardware is the address of a member's link, made of its IPv4 address: 172.30.0.3 has
+// 02:00:ac:1e:00:03. A member that is built anew keeps it, or its neighbours would send to the old one
+// for seconds. 02 says that somebody chose it.
+func hardware(addresses []netip.Prefix) net.HardwareAddr {
+	for _, a := range addresses {
+		if a.Addr().Is4() {
+			return append(net.HardwareAddr{2, 0}, a.Addr().AsSlice()...)
+		}
+	}
+	return nil // the kernel's choice
 }
 
 // setUp gives the link its addresses and brings it up. NODAD: nobody else can have them, and

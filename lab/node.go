@@ -114,7 +114,9 @@ func serverURL(s Settings) string {
 	return "https://" + net.JoinHostPort(addresses[0].String(), "6443")
 }
 
-// clusterDNS is the tenth address of each Service range.
+// clusterDNS is the tenth address of each Service range, in the order of the Pods' families: a
+// resolver asks the first, and waits long for one of a family that the Pod has not. Where Pods and
+// Services have no family in common, in the order of the ranges.
 func clusterDNS(s Settings) []netip.Addr {
 	var out []netip.Addr
 	for _, r := range s.ServiceCIDRs {
@@ -125,6 +127,9 @@ func clusterDNS(s Settings) []netip.Addr {
 		if r.Contains(a) {
 			out = append(out, a)
 		}
+	}
+	if usable := inOrder(out, s.PodCIDRs); len(usable) > 0 {
+		return usable
 	}
 	return out
 }

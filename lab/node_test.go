@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -107,6 +109,21 @@ func needRuntime(t *testing.T) {
 	}
 }
 
+func hardwareOf(t *testing.T, cluster, member string) (address string) {
+	t.Helper()
+	err := within(namespaceName(cluster, member), func() error {
+		link, err := netlink.LinkByName(memberLink)
+		if err == nil {
+			address = link.Attrs().HardwareAddr.String()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
 // TestNodes goes through the life of a cluster with nodes and real containerds.
 func TestNodes(t *testing.T) {
 	needRuntime(t)
@@ -153,13 +170,17 @@ func TestNodes(t *testing.T) {
 	}
 	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, sandbox) })
 
-	// A box alone: what was in it has ended.
+	// A box alone: what was in it has ended. Its neighbours need not learn its link anew.
+	hardware := hardwareOf(t, "nodes", "worker0")
 	kill(t, boxes[0])
 	if resumed := up(t, l, r); resumed.Already {
 		t.Error("up after a box's death did nothing")
 	}
 	if now := boxesOf(t, r.DataDir, 2); now[0] == boxes[0] || now[1] != boxes[1] {
 		t.Errorf("boxes before the death of the first %v, after %v", boxes, now)
+	}
+	if now := hardwareOf(t, "nodes", "worker0"); now != hardware {
+		t.Errorf("hardware address of worker0 before %s, after %s", hardware, now)
 	}
 	if sandboxReady(runtime, sandbox) {
 		t.Error("the Pod has outlived its box")
@@ -307,4 +328,33 @@ func processesWith(t *testing.T, text string) []string {
 		}
 	}
 	return out
+}
+
+// Pods are told of cluster DNS in the order of their own families.
+func TestClusterDNS(t *testing.T) {
+	const s4, s6, p4, p6 = "10.96.0.0/16", "fd00:10:96::/112", "10.244.0.0/16", "fd00:10:244::/56"
+	parse := func(list ...string) (out []netip.Prefix) {
+		for _, text := range list {
+			out = append(out, netip.MustParsePrefix(text))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name           string
+		services, pods []netip.Prefix
+		want           string
+	}{
+		{"v4", parse(s4), parse(p4), "[10.96.0.10]"},
+		{"v6", parse(s6), parse(p6), "[fd00:10:96::a]"},
+		{"v4+v6", parse(s4, s6), parse(p4, p6), "[10.96.0.10 fd00:10:96::a]"},
+		{"v6+v4", parse(s6, s4), parse(p6, p4), "[fd00:10:96::a 10.96.0.10]"},
+		{"Pods the other way around", parse(s4, s6), parse(p6, p4), "[fd00:10:96::a 10.96.0.10]"},
+		{"Pods of one family", parse(s4, s6), parse(p6), "[fd00:10:96::a]"},
+		{"no family in common", parse(s4), parse(p6), "[10.96.0.10]"},
+		{"no tenth address", parse("10.96.0.0/29"), parse(p4), "[]"},
+	} {
+		if got := fmt.Sprint(clusterDNS(Settings{ServiceCIDRs: tt.services, PodCIDRs: tt.pods})); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
 }

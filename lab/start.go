@@ -29,6 +29,7 @@ const (
 	fdListener = 3 + iota // the API's socket on 127.0.0.1 of the host's namespace
 	fdReady               // write end of a pipe, see Ready
 	fdLock                // the lock on the data directory
+	fdHost                // the host's network namespace; only with an uplink
 )
 
 // listenOnHost opens the API's socket. The kernel picks a port if none is remembered.
@@ -46,6 +47,10 @@ func listenOnHost(port uint16) (*net.TCPListener, error) {
 
 func portOf(l *net.TCPListener) uint16 { return uint16(l.Addr().(*net.TCPAddr).Port) }
 
+// resolvConf is whom the host asks for names. With an uplink the server asks them too, through
+// sockets in the host's own namespace: they may be on its loopback, as systemd-resolved is.
+const resolvConf = "/etc/resolv.conf"
+
 // serverArgs are the flags of the server of a cluster. --data-dir comes first: see serverDir.
 func serverArgs(dir string, s Settings) []string {
 	args := []string{
@@ -58,7 +63,10 @@ func serverArgs(dir string, s Settings) []string {
 	if s.ExternalIPs {
 		args = append(args, "--allow-external-ips")
 	}
-	return args
+	if s.Uplink {
+		return append(args, option("resolv-conf", resolvConf), option("resolv-netns-fd", fdHost))
+	}
+	return append(args, option("resolv-conf", ""))
 }
 
 // commas writes a list as flags take it.
@@ -95,6 +103,16 @@ func (l *Lab) start(ctx context.Context, dir string, s Settings, listener *net.T
 	}
 	defer null.Close()
 
+	files := []*os.File{null, log, log, fdListener: socket, fdReady: ready, fdLock: lock.File}
+	if s.Uplink {
+		host, err := openNamespace()
+		if err != nil {
+			return fmt.Errorf("hand over the host's network: %w", err)
+		}
+		defer host.Close()
+		files = append(files, host)
+	}
+
 	logged, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -103,7 +121,7 @@ func (l *Lab) start(ctx context.Context, dir string, s Settings, listener *net.T
 	err = within(namespaceName(s.Name, memberControl), func() error {
 		process, err = os.StartProcess(l.Program[0], slices.Concat(l.Program, serverArgs(dir, s)), &os.ProcAttr{
 			Dir: "/", Env: os.Environ(),
-			Files: []*os.File{null, log, log, fdListener: socket, fdReady: ready, fdLock: lock.File},
+			Files: files,
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 		return err

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,10 @@ func TestUplink(t *testing.T) {
 	r := Request{Name: "uplink-of-a-long-name", DataDir: t.TempDir(), Uplink: new(bool)}
 	*r.Uplink = true
 	up(t, l, r)
+	args, err := os.ReadFile(filepath.Join(r.DataDir, "args")) // of the fake server, which looks at the descriptor
+	if err != nil || !strings.Contains(string(args), "--resolv-conf=/etc/resolv.conf\n--resolv-netns-fd=6") {
+		t.Errorf("the server does not ask whom the host asks for names: %s, %v", args, err)
+	}
 	for _, w := range world {
 		var seen string
 		done := make(chan error, 1)

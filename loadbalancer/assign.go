@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/duetk8s/duet/dualstack"
 )
@@ -32,6 +33,7 @@ const (
 	ReasonAssigned  = "Assigned"
 	ReasonNoPool    = "NoPool"             // no pool has addresses of the family
 	ReasonExhausted = "PoolExhausted"      // all are taken
+	ReasonConflict  = "PoolConflict"       // what there is overlaps somebody else's addresses
 	ReasonTaken     = "AddressTaken"       // the requested one is another Service's
 	ReasonOutside   = "AddressOutsidePool" // the requested one is in no pool
 	ReasonInvalid   = "AddressInvalid"     // the requested one is none, or of a family the Service has not
@@ -63,8 +65,14 @@ func (ps Pools) Assign(w Wish, taken func(netip.Addr) bool) (got []netip.Addr, p
 func (ps Pools) one(family dualstack.Family, w Wish, taken func(netip.Addr) bool) (netip.Addr, *Problem) {
 	of := func(a netip.Addr) bool { return dualstack.Of(a) == family }
 	if i := slices.IndexFunc(w.Requested, of); i >= 0 {
-		switch r := w.Requested[i]; {
-		case !ps.contain(r):
+		r := w.Requested[i]
+		may, refusal := ps.may(r)
+		switch {
+		case !may && slices.Contains(w.Held, r) && ps.contain(r):
+			return r, nil
+		case refusal != "":
+			return r, &Problem{family, ReasonConflict, fmt.Sprintf("the requested address %s is not given: %s", r, refusal)}
+		case !may:
 			return r, &Problem{family, ReasonOutside, fmt.Sprintf("the requested address %s is in no pool", r)}
 		case taken(r):
 			return r, &Problem{family, ReasonTaken, fmt.Sprintf("the requested address %s belongs to another Service", r)}
@@ -77,12 +85,18 @@ func (ps Pools) one(family dualstack.Family, w Wish, taken func(netip.Addr) bool
 			return h, nil
 		}
 	}
-	addr, exists, ok := ps.free(family, taken)
+	addr, exists, ok, refusals := ps.free(family, taken)
+	why := ""
+	if len(refusals) > 0 {
+		why = "; not used: " + strings.Join(refusals, ", ")
+	}
 	switch {
 	case ok:
 		return addr, nil
 	case exists:
-		return addr, &Problem{family, ReasonExhausted, fmt.Sprintf("no %s address is free in any pool", family)}
+		return addr, &Problem{family, ReasonExhausted, fmt.Sprintf("no %s address is free in any pool%s", family, why)}
+	case why != "":
+		return addr, &Problem{family, ReasonConflict, fmt.Sprintf("no pool has %s addresses to give%s", family, why)}
 	default:
 		return addr, &Problem{family, ReasonNoPool, fmt.Sprintf("no pool has %s addresses", family)}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
+	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -21,48 +23,73 @@ import (
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
-// Deps are what the controller works with. The caller starts the informer after New.
+// Deps are what the controller works with. The caller starts the informers after New, but for
+// ConfigMap, which is run by Run.
 type Deps struct {
 	Client   kubernetes.Interface // may patch services/status
 	Services coreinformers.ServiceInformer
-	Events   record.EventRecorder
+	Nodes    coreinformers.NodeInformer
+	CIDRs    networkinginformers.ServiceCIDRInformer
+	// ConfigMap has ConfigMapName of kube-system only.
+	ConfigMap cache.SharedIndexInformer
+	Events    record.EventRecorder
 }
 
 // Config comes from the server's flags.
 type Config struct {
+	// Pools come before those of the ConfigMap.
 	Pools Pools
+	// Pods are the ranges that Pods have addresses from.
+	Pods []netip.Prefix
 }
 
 // Controller is the service-controller.
 type Controller struct {
 	deps   Deps
-	pools  Pools
+	config Config
 	queue  *queue.Queue[string]
-	synced cache.DoneChecker
+	synced []cache.DoneChecker
 
 	// Owned by the one worker.
+	pools    Pools
+	nodes    bool                    // there is a node to answer
 	held     map[string][]netip.Addr // by Service, namespace/name
 	owner    map[netip.Addr]string   // the other way round
-	reported map[string]string       // the last failure told by an event, by Service
+	reported map[string]string       // the last failure told by an event, by Service; "" is of the pools
 }
 
-// New registers with the informer.
+// surroundings is the key in the queue of all that is no Service.
+const surroundings = ""
+
+// New registers with the informers.
 func New(deps Deps, config Config) (*Controller, error) {
 	c := &Controller{
-		deps: deps, pools: config.Pools,
+		deps: deps, config: config,
 		held: map[string][]netip.Addr{}, owner: map[netip.Addr]string{}, reported: map[string]string{},
 	}
 	c.queue = queue.New(c.sync)
-	handle, err := deps.Services.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    c.changed,
-		UpdateFunc: func(_, obj any) { c.changed(obj) },
-		DeleteFunc: c.changed,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch Services: %w", err)
+	look := func(any) { c.queue.Add(surroundings) }
+	for informer, tell := range map[cache.SharedIndexInformer]func(any){
+		deps.Services.Informer(): c.changed, deps.Nodes.Informer(): look, deps.CIDRs.Informer(): look, deps.ConfigMap: look,
+	} {
+		handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: tell, UpdateFunc: func(old, now any) { changedNode(old, now, tell) }, DeleteFunc: tell,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("watch: %w", err)
+		}
+		c.synced = append(c.synced, handle.HasSyncedChecker())
 	}
-	c.synced = handle.HasSyncedChecker()
 	return c, nil
+}
+
+// changedNode leaves out what nodes report every now and then.
+func changedNode(old, now any, tell func(any)) {
+	a, isNode := old.(*corev1.Node)
+	if b, ok := now.(*corev1.Node); isNode && ok && slices.Equal(rangesOf(a), rangesOf(b)) && answers(a) == answers(b) {
+		return
+	}
+	tell(now)
 }
 
 func (c *Controller) changed(obj any) {
@@ -73,8 +100,16 @@ func (c *Controller) changed(obj any) {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if !cache.WaitFor(ctx, "", c.synced) {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { c.deps.ConfigMap.RunWithContext(ctx) })
+	if !cache.WaitFor(ctx, "", c.synced...) {
 		return nil
+	}
+	if _, err := c.lookAround(ctx); err != nil {
+		return err
 	}
 	if err := c.recall(); err != nil {
 		return err
@@ -106,7 +141,7 @@ func (c *Controller) recall() error {
 	}
 	slices.SortFunc(all, func(a, b *corev1.Service) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	for _, svc := range all {
-		if svc.Spec.LoadBalancerClass != nil || !ours(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
+		if !ours(svc, len(c.pools) > 0) && !served(svc, len(c.pools) > 0) {
 			continue
 		}
 		key := svc.Namespace + "/" + svc.Name
@@ -120,6 +155,9 @@ func (c *Controller) recall() error {
 
 // sync gives a Service what it asks for, or takes back what it has.
 func (c *Controller) sync(ctx context.Context, key string) error {
+	if key == surroundings {
+		return c.surroundingsChanged(ctx)
+	}
 	namespace, name, err := cache.SplitMetaNamespaceKey(key)
 	if err != nil {
 		return fmt.Errorf("key %q: %w", key, err)
@@ -132,7 +170,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("get Service %s: %w", key, err)
-	case ours(svc):
+	case ours(svc, len(c.pools) > 0):
 		return c.assign(ctx, key, svc)
 	default:
 		return c.release(ctx, key, svc)
@@ -173,7 +211,8 @@ func (c *Controller) report(key string, svc *corev1.Service, problems []Problem)
 
 // release takes back what a Service has that is deleted or no load balancer any more.
 func (c *Controller) release(ctx context.Context, key string, svc *corev1.Service) error {
-	if !slices.Contains(svc.Finalizers, Finalizer) {
+	delete(c.reported, key)
+	if !served(svc, len(c.pools) > 0) {
 		c.giveBack(key)
 		return nil
 	}
@@ -198,7 +237,9 @@ func (c *Controller) giveBack(key string) {
 // wakeWaiting has the Services looked at that lack an address: one has come free.
 func (c *Controller) wakeWaiting() {
 	for key := range c.reported {
-		c.queue.Add(key)
+		if key != surroundings {
+			c.queue.Add(key)
+		}
 	}
 }
 
@@ -228,6 +269,9 @@ func (c *Controller) write(ctx context.Context, svc, want *corev1.Service, ensur
 	}
 	if ensuring {
 		c.deps.Events.Event(svc, corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer")
+		if !c.nodes {
+			c.unavailable(svc)
+		}
 	}
 	return nil
 }

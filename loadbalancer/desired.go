@@ -18,13 +18,30 @@ const (
 	// Annotation with the addresses that a Service asks for, one of each family: "172.30.0.200,fd00:172:30::f001".
 	// spec.loadBalancerIP is heard too.
 	Annotation = "duetk8s.io/load-balancer-addresses"
+	// Class of Services that are meant for this load balancer by name (D7.2); those without any are, too.
+	Class = "duetk8s.io/load-balancer"
 	// Condition tells whether a Service has an address of each of its families.
 	Condition = "LoadBalancerAddresses"
 )
 
-// ours tells whether a Service is to have addresses from here (D7.2).
-func ours(svc *corev1.Service) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.LoadBalancerClass == nil && svc.DeletionTimestamp == nil
+// ours tells whether a Service is to have addresses from here (D7.2). Where there are no pools, load
+// balancers are somebody else's unless they name this one.
+func ours(svc *corev1.Service, pools bool) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.DeletionTimestamp == nil && meant(svc, pools)
+}
+
+func meant(svc *corev1.Service, pools bool) bool {
+	if svc.Spec.LoadBalancerClass != nil {
+		return *svc.Spec.LoadBalancerClass == Class
+	}
+	return pools
+}
+
+// served tells whether a Service has something from here, which is taken back when it is no longer
+// ours: others use the same finalizer.
+func served(svc *corev1.Service, pools bool) bool {
+	return slices.Contains(svc.Finalizers, Finalizer) &&
+		(meant(svc, pools) || meta.FindStatusCondition(svc.Status.Conditions, Condition) != nil)
 }
 
 // wish reads what a Service asks for; addresses that cannot be read become problems.

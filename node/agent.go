@@ -47,6 +47,8 @@ type self interface {
 	// SetAddresses says which addresses the node's own API is to be found at, once the API server
 	// knows them to be the node's.
 	SetAddresses(addrs []netip.Addr)
+	// Reconnect closes all connections of Client; whoever uses it connects anew.
+	Reconnect()
 	// Certificate of the node's own API, as it is now.
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Run renews certificates until ctx ends.
@@ -59,11 +61,6 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("node: a name, a root directory and the socket of a container runtime are needed")
 	}
 	return &Agent{cfg: cfg.withDefaults(), join: join}, nil
-}
-
-// ParseNodeIPs reads the value of flag --node-ip (D2.1, D2.3).
-func ParseNodeIPs(ctx context.Context, text string) ([]netip.Addr, error) {
-	return nodestatus.ParseNodeIP(ctx, text)
 }
 
 // Run joins the cluster and works until ctx ends; Pods live on. It returns when all of it has
@@ -91,9 +88,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	n.informers.StartWithContext(ctx)
 	defer n.informers.Shutdown()
-	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.pods.Run, n.serve}
-	if n.beside != nil {
-		runs = append(runs, n.beside.Run)
+	runs := []func(context.Context) error{me.Run, n.status.Run, n.network.Run, n.runPods, n.serve}
+	for _, c := range n.beside {
+		runs = append(runs, c.Run)
 	}
 	for _, run := range runs {
 		group.Go(func() error { return run(ctx) })
@@ -102,6 +99,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// runPods begins when they have a network.
+func (n *assembled) runPods(ctx context.Context) error {
+	n.network.Await(ctx)
+	return n.pods.Run(ctx)
 }
 
 // clientConfig: what a node asks for is never too much for its own API server.
@@ -123,7 +126,7 @@ type assembled struct {
 	network   *network.Network
 	pods      *pods
 	streams   *streams.Server
-	beside    Component // or nil
+	beside    []Component
 	port      int
 }
 
@@ -139,7 +142,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 
 	var err error
 	if a.cfg.Beside != nil {
-		if n.beside, err = a.cfg.Beside(n.informers); err != nil {
+		if n.beside, err = a.cfg.Beside(Surroundings{n.informers, client, recorder}); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +159,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 			me.SetAddresses(addrs)
 			n.pods.nudge()
 		},
-		Clock: a.cfg.Clock,
+		Moved: me.Reconnect, Clock: a.cfg.Clock,
 	})
 	if err != nil {
 		return nil, err

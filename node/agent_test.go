@@ -25,6 +25,7 @@ type administrator struct{ config *rest.Config }
 
 func (a administrator) Client() *rest.Config        { return a.config }
 func (administrator) SetAddresses([]netip.Addr)     {}
+func (administrator) Reconnect()                    {}
 func (administrator) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (administrator) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return &tls.Certificate{}, nil

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
+	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
 
@@ -16,6 +18,9 @@ type Config struct {
 	Name string
 	// Server is the URL of the API, CAFile the certificate of its authority.
 	Server, CAFile string
+	// CAHash is the pki.Pin of that certificate: with it, a CAFile that is not there is fetched from
+	// the server, and one that is there must be it. May be empty.
+	CAHash string
 	// Token to join with, "id.secret"; not needed by a node that has joined.
 	Token string
 	// RootDir is where all of the agent's state is: kubelet/, pki/, cni/.
@@ -39,11 +44,17 @@ type Config struct {
 	// Taints and Labels the node registers with.
 	Taints []corev1.Taint
 	Labels map[string]string
-	// Beside makes another component of the node, which runs as long as the agent: it gets the agent's
-	// informers before they start. nil: none.
-	Beside func(informers.SharedInformerFactory) (Component, error)
+	// Beside makes other components of the node, which run as long as the agent. nil: none.
+	Beside func(Surroundings) ([]Component, error)
 	// Clock of everything; nil is the real one.
 	Clock clock.WithTicker
+}
+
+// Surroundings are what the agent shares with components beside it.
+type Surroundings struct {
+	Informers informers.SharedInformerFactory // not yet started
+	Client    clientset.Interface             // with the rights of the node
+	Events    record.EventRecorder            // as the kubelet of the node
 }
 
 // Component is what runs until its context ends.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 const (
 	nodeHosts      = "/etc/hosts"
 	nodeResolvConf = "/etc/resolv.conf"
+	resolvedConf   = "/run/systemd/resolve/resolv.conf"
 )
 
 // podContent puts packages container, volumes and hosts behind the interface content.
@@ -83,8 +85,8 @@ func (p *podContent) RefreshVolumes(ctx context.Context, pod *corev1.Pod) (time.
 }
 
 func (p *podContent) Sandbox(pod *corev1.Pod, attempt uint32) (*runtimeapi.PodSandboxConfig, []warning, error) {
-	resolv, err := os.ReadFile(nodeResolvConf)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	resolv, err := readResolvConf(nodeResolvConf, resolvedConf)
+	if err != nil {
 		return nil, nil, fmt.Errorf("the node's resolver: %w", err)
 	}
 	config, warnings, err := container.Sandbox(container.SandboxInput{
@@ -96,6 +98,31 @@ func (p *podContent) Sandbox(pod *corev1.Pod, attempt uint32) (*runtimeapi.PodSa
 		told = append(told, warning(w))
 	}
 	return config, told, err
+}
+
+// readResolvConf returns the node's resolv.conf for Pods; none is no error. systemd-resolved's names
+// only its own address on the node's loopback, where a Pod cannot ask: then it is behind, the file in
+// which systemd-resolved says whom it asks itself.
+func readResolvConf(file, behind string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	servers := 0
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(words[1]); err != nil || !addr.IsLoopback() {
+			return text, nil
+		}
+		servers++
+	}
+	if other, err := os.ReadFile(behind); err == nil && servers > 0 {
+		return other, nil
+	}
+	return text, nil
 }
 
 // cgroup of a Pod, below the node's own.

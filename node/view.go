@@ -14,6 +14,7 @@ import (
 // view is what others may know about a Pod's containers: a worker shows it after each decision.
 type view struct {
 	sandbox    string
+	ips        []netip.Addr
 	containers map[string]viewed
 	ports      []hostnet.HostPort
 }
@@ -32,6 +33,7 @@ func (w *worker) expose() {
 		}
 	}
 	if w.o.Sandbox.Ready {
+		v.ips = w.podIPs()
 		v.ports = portsOf(w.first, w.o.Sandbox.IPs)
 	}
 	before := w.view.Swap(v)
@@ -134,4 +136,13 @@ func (p *pods) Sandbox(uid types.UID) (id string, ok bool) {
 	}
 	id = w.view.Load().sandbox
 	return id, id != ""
+}
+
+// Addresses gives those of a Pod whose sandbox runs.
+func (p *pods) Addresses(uid types.UID) []netip.Addr {
+	w := p.worker(uid)
+	if w == nil || w.view.Load() == nil {
+		return nil
+	}
+	return w.view.Load().ips
 }

@@ -177,6 +177,8 @@ func (b *Bundle) renew() error {
 	if err != nil {
 		return fmt.Errorf("pki: %w", err)
 	}
+	// The authority comes along for machines that only know its [Pin] yet.
+	serving.Certificate = append(serving.Certificate, b.CA()...)
 	if err := b.serving.set(serving); err != nil {
 		return err
 	}

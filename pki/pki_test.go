@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"net"
@@ -68,6 +69,15 @@ func changed(before, after map[string]string) (names []string) {
 	return names
 }
 
+func pinOf(t *testing.T, der []byte) string {
+	t.Helper()
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Pin(c)
+}
+
 func TestEnsureMakes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "pki")
 	b := ensure(t, dir, at(0, "10.96.0.1", "fd00:10:96::1", "api.example", "::ffff:192.0.2.1", "localhost"))
@@ -89,8 +99,8 @@ func TestEnsureMakes(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(b.CA())
 	verify := func(pair Pair, name string, usage x509.ExtKeyUsage) *x509.Certificate {
-		der, _ := onlyBlock(pair.Certificate, pemCertificate)
-		c, err := x509.ParseCertificate(der)
+		block, _ := pem.Decode(pair.Certificate)
+		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,6 +115,10 @@ func TestEnsureMakes(t *testing.T) {
 		"localhost", "127.0.0.1", "::1", "10.96.0.1", "fd00:10:96::1", "api.example", "192.0.2.1",
 	} {
 		verify(Pair{crt, key}, name, x509.ExtKeyUsageServerAuth)
+	}
+	pin, err := PinOf(b.CA())
+	if chain := b.serving.parsed.Certificate; err != nil || len(chain) != 2 || pinOf(t, chain[1]) != pin || !strings.HasPrefix(pin, "sha256:") {
+		t.Errorf("a chain of %d does not end with the authority %s (%v)", len(chain), pin, err)
 	}
 	admin, err := b.Admin()
 	if err != nil {

@@ -2,6 +2,8 @@
 // duet-proxy as the Services and EndpointSlices want it. docs/adr/0020 says what the table looks like
 // and why.
 //
+// Package health, below, answers at Services' health-check ports and says how the proxy keeps up.
+//
 // It does not hand out addresses (package clusterip), announce load balancers' addresses (package
 // loadbalancer), or find endpoints (controllers/endpointslice).
 //

@@ -34,6 +34,8 @@ type Config struct {
 	Open func() (Table, error)
 	// Host is the machine; nil: the real one.
 	Host Host
+	// Observer is told how the proxy keeps up; nil: nobody.
+	Observer Observer
 }
 
 // Table is what the proxy writes to. *nft.Table is one.
@@ -80,7 +82,8 @@ type Proxy struct {
 	unchecked []checked // sets that are still to be compared
 }
 
-const byService = "service"
+// ByService is the index of EndpointSlices by the namespace/name of their Service.
+const ByService = "service"
 
 // New registers with the informers.
 func New(deps Deps, config Config) (*Proxy, error) {
@@ -92,35 +95,38 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	if p.config.Host == nil {
 		p.config.Host = machine{}
 	}
+	if p.config.Observer == nil {
+		p.config.Observer = unobserved{}
+	}
 	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
+	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
 		return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil
 	}}); err != nil {
 		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
 	}
-	for informer, tell := range map[cache.SharedIndexInformer]func(any){
-		deps.Services: func(o any) {
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		deps.Services: observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, handler(func(o any) {
 			if s, ok := o.(*corev1.Service); ok {
 				p.mark(s.Namespace + "/" + s.Name)
 			}
-		},
-		deps.EndpointSlices: func(o any) {
+		})),
+		deps.EndpointSlices: observed(p.sliceChanged, handler(func(o any) {
 			if s, ok := o.(*discoveryv1.EndpointSlice); ok {
 				p.mark(serviceOf(s))
 			}
-		},
-		deps.ServiceCIDRs: func(any) { p.markWide() },
-		deps.Nodes: func(o any) {
+		})),
+		deps.ServiceCIDRs: handler(func(any) { p.markWide() }),
+		deps.Nodes: handler(func(o any) {
 			if n, ok := o.(*corev1.Node); ok && n.Name == config.Node {
 				p.markWide()
 			}
-		},
+		}),
 	} {
-		handle, err := informer.AddEventHandler(handler(tell))
+		handle, err := informer.AddEventHandler(handler)
 		if err != nil {
 			return nil, fmt.Errorf("proxy: watch: %w", err)
 		}
@@ -130,7 +136,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 }
 
 // handler tells of both the old and the new object: a slice may go over to another Service.
-func handler(tell func(any)) cache.ResourceEventHandler {
+func handler(tell func(any)) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    tell,
 		UpdateFunc: func(old, now any) { tell(old); tell(now) },
@@ -249,7 +255,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-retry.C:
 		case <-idle:
 		}
-		if err := p.sync(ctx); err != nil {
+		began := time.Now()
+		err := p.sync(ctx)
+		p.config.Observer.Synced(began, len(p.ledger.held), err)
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Services not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)
@@ -354,7 +363,7 @@ func (p *Proxy) take(key string, ports []Port) {
 }
 
 func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(byService, key)
+	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(ByService, key)
 	if err != nil {
 		return nil // the index is New's
 	}

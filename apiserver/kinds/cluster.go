@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"fmt"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -8,6 +9,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -48,21 +50,43 @@ func ValidatePodDisruptionBudget(p, _ *policyv1.PodDisruptionBudget) (errs field
 // Priorities of users end where those of the system begin.
 const maxUserPriority = 1_000_000_000
 
-// systemPriorities are the classes whose names begin with "system-".
-var systemPriorities = map[string]int32{
-	"system-cluster-critical": 2_000_000_000,
-	"system-node-critical":    2_000_001_000,
+// SystemPriorities are the classes that every cluster has, whose names begin with "system-".
+func SystemPriorities() []*schedulingv1.PriorityClass {
+	policy := corev1.PreemptLowerPriority
+	class := func(name string, value int32, description string) *schedulingv1.PriorityClass {
+		return &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, Description: description, PreemptionPolicy: &policy}
+	}
+	return []*schedulingv1.PriorityClass{
+		class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+		class("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+	}
+}
+
+// unlikeSystem says what is wrong with a class whose name begins with "system-"; "" is nothing.
+func unlikeSystem(c *schedulingv1.PriorityClass) string {
+	for _, s := range SystemPriorities() {
+		switch {
+		case s.Name != c.Name:
+		case s.Value != c.Value:
+			return fmt.Sprintf("value of %v PriorityClass must be %v", s.Name, s.Value)
+		case s.GlobalDefault != c.GlobalDefault:
+			return fmt.Sprintf("globalDefault of %v PriorityClass must be %v", s.Name, s.GlobalDefault)
+		default:
+			return ""
+		}
+	}
+	return fmt.Sprintf("%v is not a known system priority class", c.Name)
 }
 
 // ValidatePriorityClass keeps names and values of the system apart from those of users. Value and
 // policy never change.
 func ValidatePriorityClass(c, old *schedulingv1.PriorityClass) (errs field.ErrorList) {
-	system, known := systemPriorities[c.Name]
-	switch {
-	case strings.HasPrefix(c.Name, "system-") && (!known || c.Value != system || c.GlobalDefault):
-		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"),
-			"priority class names with 'system-' prefix are reserved for system use only"))
-	case !known && c.Value > maxUserPriority:
+	if strings.HasPrefix(c.Name, "system-") {
+		if problem := unlikeSystem(c); problem != "" {
+			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"),
+				"priority class names with 'system-' prefix are reserved for system use only. error: "+problem))
+		}
+	} else if c.Value > maxUserPriority {
 		errs = append(errs, field.Forbidden(field.NewPath("value"),
 			"maximum allowed value of a user defined priority is 1000000000"))
 	}

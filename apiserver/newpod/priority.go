@@ -2,7 +2,9 @@ package newpod
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -13,19 +15,31 @@ import (
 )
 
 // Priority gives a new Pod the number of its PriorityClass, or of the class that is the default, or 0.
+// Of the classes it sees to it that only one is the default and those of the system stay.
 type Priority struct {
 	Classes schedulinglisters.PriorityClassLister
 	// Get asks for a class that is too new for Classes.
 	Get func(ctx context.Context, name string) (*schedulingv1.PriorityClass, error)
 }
 
-var _ admission.MutationInterface = Priority{}
+var (
+	_ admission.MutationInterface   = Priority{}
+	_ admission.ValidationInterface = Priority{}
+)
 
-// Handles tells that new Pods are of interest.
-func (Priority) Handles(op admission.Operation) bool { return op == admission.Create }
+// Handles tells that all writes are of interest but those through a stream.
+func (Priority) Handles(op admission.Operation) bool { return op != admission.Connect }
 
-// Admit fills in priority and preemption policy, and refuses others than the class has.
+// Admit fills in priority and preemption policy, and refuses others than the class has. Later they
+// are what they were, also for who replaces a Pod with what he wrote at first.
 func (p Priority) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if old, ok := a.GetOldObject().(*corev1.Pod); ok && a.GetOperation() == admission.Update && a.GetSubresource() == "" {
+		if pod, ok := a.GetObject().(*corev1.Pod); ok {
+			keep(&pod.Spec.Priority, old.Spec.Priority)
+			keep(&pod.Spec.PreemptionPolicy, old.Spec.PreemptionPolicy)
+		}
+		return nil
+	}
 	pod := newPod(a)
 	if pod == nil {
 		return nil
@@ -56,6 +70,44 @@ func (p Priority) Admit(ctx context.Context, a admission.Attributes, _ admission
 	pod.Spec.PreemptionPolicy = &policy
 	return nil
 }
+
+// keep fills in what was there before.
+func keep[T any](now **T, before *T) {
+	if *now == nil && before != nil {
+		value := *before
+		*now = &value
+	}
+}
+
+// Validate refuses a second default class, and the end of a class of the system.
+func (p Priority) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if r := a.GetResource(); r.Group != schedulingv1.GroupName || r.Resource != "priorityclasses" || a.GetSubresource() != "" {
+		return nil
+	}
+	if a.GetOperation() == admission.Delete {
+		if old, ok := a.GetOldObject().(*schedulingv1.PriorityClass); ok && strings.HasPrefix(old.Name, systemPrefix) {
+			return apierrors.NewForbidden(a.GetResource().GroupResource(), old.Name, errors.New("this is a system priority class and cannot be deleted"))
+		}
+		return nil
+	}
+	class, ok := a.GetObject().(*schedulingv1.PriorityClass)
+	if !ok || !class.GlobalDefault {
+		return nil
+	}
+	all, err := p.Classes.List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("list PriorityClasses: %w", err)
+	}
+	for _, other := range all {
+		if other.GlobalDefault && other.Name != class.Name {
+			return admission.NewForbidden(a, fmt.Errorf("PriorityClass %v is already marked as default. Only one default can exist", other.Name))
+		}
+	}
+	return nil
+}
+
+// systemPrefix begins the names of the system's classes, and no others.
+const systemPrefix = "system-"
 
 // class finds the class; a copy, without a name if there is none.
 func (p Priority) class(ctx context.Context, name string) (*schedulingv1.PriorityClass, error) {

@@ -168,7 +168,11 @@ func (z *Authorizer) used(ctx context.Context, node string, a authorizer.Attribu
 }
 
 func (z *Authorizer) related(ctx context.Context, node string, a authorizer.Attributes, uses func(*corev1.Pod, string) bool) (bool, string, error) {
-	ok, err := z.Graph.any(ctx, node, a.GetNamespace(), func(p *corev1.Pod) bool { return uses(p, a.GetName()) })
+	return z.needed(ctx, node, a.GetNamespace(), func(p *corev1.Pod) bool { return uses(p, a.GetName()) })
+}
+
+func (z *Authorizer) needed(ctx context.Context, node, namespace string, fits func(*corev1.Pod) bool) (bool, string, error) {
+	ok, err := z.Graph.any(ctx, node, namespace, fits)
 	if !ok && err == nil {
 		return false, fmt.Sprintf(noRelation, node), nil
 	}
@@ -199,8 +203,7 @@ func (z *Authorizer) volume(ctx context.Context, node string, a authorizer.Attri
 	if err != nil || pv.Spec.ClaimRef == nil {
 		return false, fmt.Sprintf(noRelation, node), nil //nolint:nilerr // not to be told from one that is none of the node's
 	}
-	ok, err := z.Graph.any(ctx, node, pv.Spec.ClaimRef.Namespace, func(p *corev1.Pod) bool { return usesClaim(p, pv.Spec.ClaimRef.Name) })
-	return ok, "", err
+	return z.needed(ctx, node, pv.Spec.ClaimRef.Namespace, func(p *corev1.Pod) bool { return usesClaim(p, pv.Spec.ClaimRef.Name) })
 }
 
 // pods allows a node to see its own Pods. What it writes is looked at by Restriction.
@@ -223,13 +226,16 @@ func (z *Authorizer) pods(ctx context.Context, node string, a authorizer.Attribu
 	return false, "can only list/watch pods with spec.nodeName field selector", nil
 }
 
-// lease allows a node's own Lease, its heartbeat. A create shows its name to Restriction only.
+// lease allows a node's own Lease, its heartbeat. A create shows its name to Restriction only. The role
+// has no watch; here a node may see its heartbeat come back, which is the server's for the node.
 func (z *Authorizer) lease(node string, a authorizer.Attributes) (bool, string, error) {
 	switch {
 	case a.GetNamespace() != corev1.NamespaceNodeLease:
 		return false, fmt.Sprintf("can only access leases in the %q system namespace", corev1.NamespaceNodeLease), nil
 	case a.GetVerb() != "create" && a.GetName() != node:
 		return false, "can only access node lease with the same name as the requesting node", nil
+	case a.GetVerb() == "list" || a.GetVerb() == "watch":
+		return true, "", nil
 	}
 	return z.Rules(a), "", nil
 }

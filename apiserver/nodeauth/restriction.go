@@ -19,7 +19,11 @@ import (
 )
 
 // Restriction refuses what a node would write about anything that is not its own.
-type Restriction struct{ Graph *Graph }
+type Restriction struct {
+	Graph *Graph
+	// Audience is the API server's own: what a token is for that says nothing else.
+	Audience string
+}
 
 var _ admission.ValidationInterface = Restriction{}
 
@@ -123,6 +127,11 @@ func restrictMirror(node string, a admission.Attributes) error {
 	if pod.Spec.NodeName != node {
 		return fmt.Errorf("node %q can only create pods with spec.nodeName set to itself", node)
 	}
+	for _, o := range pod.OwnerReferences {
+		if o.APIVersion != "v1" || o.Kind != "Node" || o.Name != node {
+			return fmt.Errorf("node %q can only create pods with an owner reference set to itself", node)
+		}
+	}
 	if pod.Spec.ServiceAccountName != "" {
 		return fmt.Errorf("node %q can not create pods that reference a service account", node)
 	}
@@ -168,8 +177,11 @@ func restrictNode(node string, a admission.Attributes) error {
 			}
 		}
 	}
-	if len(bad) > 0 {
-		slices.Sort(bad)
+	slices.Sort(bad)
+	switch {
+	case len(bad) > 0 && old == nil:
+		return fmt.Errorf("node %q is not allowed to set the following labels: %s", node, strings.Join(bad, ", "))
+	case len(bad) > 0:
 		return fmt.Errorf("is not allowed to modify labels: %s", strings.Join(bad, ", "))
 	}
 	return nil
@@ -225,7 +237,29 @@ func (r Restriction) token(ctx context.Context, node string, a admission.Attribu
 	if pod.Spec.NodeName != node {
 		return fmt.Errorf("node requested token bound to a pod scheduled on a different node")
 	}
-	return nil
+	return r.audience(node, request.Spec.Audiences, pod)
+}
+
+// audience lets a node have tokens only for whom its Pod has asked for one: a node that was taken
+// over gets none for others (KEP-4412).
+func (r Restriction) audience(node string, wanted []string, pod *corev1.Pod) error {
+	if len(wanted) > 1 {
+		return fmt.Errorf("node may only request 0 or 1 audiences")
+	}
+	audience := ""
+	if len(wanted) == 1 && wanted[0] != r.Audience {
+		audience = wanted[0]
+	}
+	for i := range pod.Spec.Volumes {
+		asks := projects(&pod.Spec.Volumes[i], func(s *corev1.VolumeProjection) bool {
+			t := s.ServiceAccountToken
+			return t != nil && (t.Audience == audience || audience == "" && t.Audience == r.Audience)
+		})
+		if asks {
+			return nil
+		}
+	}
+	return fmt.Errorf("audience %q not found in pod spec volume, %s%s is not authorized to request tokens for this audience", audience, userPrefix, node)
 }
 
 func restrictLease(node string, a admission.Attributes) error {

@@ -126,8 +126,12 @@ func permitted(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	if a := at.Addr().Unmap(); a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+	if !allowed(at.Addr()) {
 		return errNotPermitted
 	}
 	return nil
 }
+
+// allowed tells whether a proxy may reach an address: not if it is unspecified, loopback, link-local
+// or multicast.
+func allowed(a netip.Addr) bool { return a.Unmap().IsGlobalUnicast() }

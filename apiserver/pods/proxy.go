@@ -1,12 +1,14 @@
 package pods
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +22,8 @@ var anyMethod = []string{
 	http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions,
 }
 
-// podProxy serves pods/[SCHEME:]NAME[:PORT]/proxy/PATH: HTTP to a port of a Pod.
+// podProxy serves pods/[SCHEME:]NAME[:PORT]/proxy/PATH: HTTP to a port of a Pod, at its first address
+// that answers.
 type podProxy struct {
 	unstored
 	*nodes
@@ -46,15 +49,31 @@ func (p podProxy) Connect(ctx context.Context, id string, options runtime.Object
 	if err != nil {
 		return nil, err
 	}
-	for i := 0; port == "" && i < len(pod.Spec.Containers); i++ {
-		if ports := pod.Spec.Containers[i].Ports; len(ports) > 0 {
-			port = strconv.Itoa(int(ports[0].ContainerPort))
-		}
-	}
 	if pod.Status.PodIP == "" {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("pod %s has no address yet", name))
 	}
-	return p.request(scheme, pod.Status.PodIP, port, options.(*corev1.PodProxyOptions).Path, p.open, r), nil
+	if err := checkAddress(pod.Status.PodIP); err != nil {
+		return nil, err
+	}
+	to, err := p.destination(ctx, pod, "")
+	if err != nil {
+		return nil, err
+	}
+	at := hostPort(pod.Status.PodIP, containerPort(pod, port))
+	return toPod(to, p.request(scheme, at, options.(*corev1.PodProxyOptions).Path, p.open, r)), nil
+}
+
+// containerPort returns the number of a port by its name, or of the first one for none; what is no
+// name of one it returns as it is.
+func containerPort(pod *corev1.Pod, name string) string {
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			if name == "" || name == p.Name {
+				return strconv.Itoa(int(p.ContainerPort))
+			}
+		}
+	}
+	return name
 }
 
 // nodeProxy serves nodes/[SCHEME:]NAME[:PORT]/proxy/PATH: HTTP to the agent of a node, or to another
@@ -93,23 +112,25 @@ func (p nodeProxy) Connect(ctx context.Context, id string, options runtime.Objec
 	}
 	path := options.(*corev1.NodeProxyOptions).Path
 	if port == "" || port == agents {
-		return p.request("https", host, agents, path, p.agents, r), nil
+		return p.request("https", at, path, p.agents, r), nil
 	}
-	return p.request(scheme, host, port, path, p.open, r), nil
+	return p.request(scheme, hostPort(host, port), path, p.open, r), nil
 }
 
 // request forwards one request, upgrades included; links in HTML are rewritten to go through the
-// proxy too.
-func (n *nodes) request(scheme, host, port, path string, through http.RoundTripper, r rest.Responder) http.Handler {
-	if scheme == "" {
-		scheme = "http"
-	}
-	at := &url.URL{Scheme: scheme, Host: host, Path: utilnet.JoinPreservingTrailingSlash("/", path)}
+// proxy too, and a path of nothing is answered with a redirection to "/".
+func (n *nodes) request(scheme, at, path string, through http.RoundTripper, r rest.Responder) http.Handler {
+	to := &url.URL{Scheme: cmp.Or(scheme, "http"), Host: at, Path: utilnet.JoinPreservingTrailingSlash("", path)}
+	return proxy.NewUpgradeAwareHandler(to, through, true, false, proxy.NewErrorResponder(r))
+}
+
+// hostPort is the host of a URL; without a port it is the scheme's own.
+func hostPort(host, port string) string {
 	switch {
 	case port != "":
-		at.Host = net.JoinHostPort(host, port)
-	case net.ParseIP(host) != nil && net.ParseIP(host).To4() == nil:
-		at.Host = "[" + host + "]"
+		return net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		return "[" + host + "]"
 	}
-	return proxy.NewUpgradeAwareHandler(at, through, true, false, proxy.NewErrorResponder(r))
+	return host
 }

@@ -113,15 +113,13 @@ func (c *Controller) write(ctx context.Context, svc *corev1.Service, pods []*cor
 		if current(have, want) {
 			return nil
 		}
-		kept := maps.Clone(have.Annotations) // somebody else's
+		kept := map[string]string{}
+		maps.Copy(kept, have.Annotations) // somebody else's
 		delete(kept, overCapacity)
 		maps.Copy(kept, want.Annotations)
 		want.ResourceVersion, want.Annotations, want.OwnerReferences = have.ResourceVersion, kept, have.OwnerReferences
 	}
 	if t := c.triggers.ComputeEndpointLastChangeTriggerTime(svc.Namespace, svc, pods); !t.IsZero() {
-		if want.Annotations == nil {
-			want.Annotations = map[string]string{}
-		}
 		want.Annotations[corev1.EndpointsLastChangeTriggerTime] = t.UTC().Format("2006-01-02T15:04:05.999999999Z07:00")
 	} else {
 		delete(want.Annotations, corev1.EndpointsLastChangeTriggerTime)

@@ -89,7 +89,8 @@ func pod(name string, ready bool, addresses ...string) *corev1.Pod {
 	return p
 }
 
-// becomes waits until the slices are, each "family addresses", with "!" for one that is not ready.
+// becomes waits until the slices are, each "family addresses", with "!" for one that is not ready,
+// "=name" for its host name.
 func (s *stage) becomes(want string) {
 	s.Helper()
 	var got string
@@ -104,7 +105,17 @@ func (s *stage) becomes(want string) {
 			byFamily[family] = append(byFamily[family], "")
 			for _, e := range slice.Endpoints {
 				mark := map[bool]string{true: "", false: "!"}[*e.Conditions.Ready]
-				byFamily[family] = append(byFamily[family], fmt.Sprintf(" %s%s@%s", mark, e.Addresses[0], *e.Zone))
+				text := fmt.Sprintf(" %s%s@%s", mark, e.Addresses[0], *e.Zone)
+				if e.Hostname != nil {
+					text += "=" + *e.Hostname
+				}
+				if *e.Conditions.Terminating {
+					text += " terminating"
+					if *e.Conditions.Serving {
+						text += " serving"
+					}
+				}
+				byFamily[family] = append(byFamily[family], text)
 			}
 		}
 		var parts []string
@@ -149,6 +160,67 @@ func TestD4_1_Families(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) { start(t, service(row.families...), both.DeepCopy()).becomes(row.want) })
 	}
+}
+
+// D4.3, D4.4: what a Pod adds to the slices of each family.
+func TestD4_4_Endpoints(t *testing.T) {
+	const v4, v6 = corev1.IPv4Protocol, corev1.IPv6Protocol
+	orders := map[string][]corev1.IPFamily{"v4": {v4}, "v6": {v6}, "v4+v6": {v4, v6}, "v6+v4": {v6, v4}}
+	for _, row := range []struct {
+		name    string
+		service func(*corev1.Service)
+		pod     func(*corev1.Pod)
+		v4, v6  string
+	}{
+		{"ready", nil, nil, " 10.244.0.1@z", " fd00::1@z"},
+		{"addresses the other way around", nil, func(p *corev1.Pod) { slices.Reverse(p.Status.PodIPs) }, " 10.244.0.1@z", " fd00::1@z"},
+		{"not ready", nil, notReady, " !10.244.0.1@z", " !fd00::1@z"},
+		{"not ready, published", publish, notReady, " 10.244.0.1@z", " fd00::1@z"},
+		{"terminating", nil, terminating, " !10.244.0.1@z terminating serving", " !fd00::1@z terminating serving"},
+		{"terminating, published", publish, terminating, " 10.244.0.1@z terminating serving", " fd00::1@z terminating serving"},
+		{"one family only", nil, func(p *corev1.Pod) { p.Status.PodIPs = p.Status.PodIPs[:1] }, " 10.244.0.1@z", ""},
+		{"the other family only", nil, func(p *corev1.Pod) { p.Status.PodIPs = p.Status.PodIPs[1:] }, "", " fd00::1@z"},
+		{"no address yet", nil, func(p *corev1.Pod) { p.Status.PodIPs = nil }, "", ""},
+		{"succeeded", nil, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, "", ""},
+		{"failed", publish, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, "", ""},
+		{"host name and subdomain", nil, named("h", "web"), " 10.244.0.1@z=h", " fd00::1@z=h"},
+		{"host name, another subdomain", nil, named("h", "other"), " 10.244.0.1@z", " fd00::1@z"},
+		{"host name alone", nil, named("h", ""), " 10.244.0.1@z", " fd00::1@z"},
+		{"subdomain alone", nil, named("", "web"), " 10.244.0.1@z", " fd00::1@z"},
+		{"headless", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }, named("h", "web"), " 10.244.0.1@z=h", " fd00::1@z=h"},
+	} {
+		for order, families := range orders {
+			t.Run(row.name+" "+order, func(t *testing.T) {
+				svc, p := service(families...), pod("a", true, "10.244.0.1", "fd00::1")
+				if row.service != nil {
+					row.service(svc)
+				}
+				if row.pod != nil {
+					row.pod(p)
+				}
+				var want []string
+				for _, f := range []corev1.IPFamily{v4, v6} {
+					if slices.Contains(families, f) {
+						want = append(want, string(f)+map[corev1.IPFamily]string{v4: row.v4, v6: row.v6}[f])
+					}
+				}
+				start(t, svc, p).becomes(strings.Join(want, "; "))
+			})
+		}
+	}
+}
+
+func publish(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }
+
+func notReady(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }
+
+func terminating(p *corev1.Pod) {
+	now := metav1.Now()
+	p.DeletionTimestamp, p.Finalizers = &now, []string{"example.com/keep"}
+}
+
+func named(host, subdomain string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = host, subdomain }
 }
 
 func TestStory(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/kubernetes"
@@ -33,15 +34,25 @@ type Deps struct {
 }
 
 // Controller is the endpointslicemirroring-controller.
+//
+// Concurrency: one worker; told is its own.
 type Controller struct {
 	deps   Deps
 	queue  *queue.Queue[string]
 	synced []cache.DoneChecker
+	// told is what was left out of Endpoints when last told, by their key; none for nothing left out.
+	told map[string]leftOut
+}
+
+// leftOut counts the addresses of Endpoints that are in no slice.
+type leftOut struct {
+	uid              types.UID
+	tooMany, invalid int
 }
 
 // New registers with the informers.
 func New(deps Deps) (*Controller, error) {
-	c := &Controller{deps: deps}
+	c := &Controller{deps: deps, told: map[string]leftOut{}}
 	c.queue = queue.New(c.sync)
 	if err := deps.Slices.Informer().AddIndexers(cache.Indexers{byEndpoints: endpointsOf}); err != nil {
 		return nil, fmt.Errorf("index EndpointSlices: %w", err)
@@ -106,18 +117,34 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	}
 	var want map[string]*discoveryv1.EndpointSlice
 	if err == nil && mirrored(e, svc) {
-		var tooMany, invalid int
-		want, tooMany, invalid = desired(e)
-		if tooMany > 0 {
-			c.deps.Events.Eventf(e, corev1.EventTypeWarning, "TooManyAddressesToMirror",
-				"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", maxPerSubset, tooMany)
-		}
-		if invalid > 0 {
-			c.deps.Events.Eventf(e, corev1.EventTypeWarning, "InvalidIPAddress",
-				"Skipped %d invalid IP addresses when mirroring to EndpointSlices", invalid)
-		}
+		out := leftOut{uid: e.UID}
+		want, out.tooMany, out.invalid = desired(e)
+		c.tell(key, e, out)
+	} else {
+		delete(c.told, key)
 	}
 	return c.write(ctx, key, want)
+}
+
+// tell writes events about what is left out, if it is not what they say already.
+func (c *Controller) tell(key string, e *corev1.Endpoints, now leftOut) {
+	before := c.told[key]
+	if before.uid != now.uid {
+		before = leftOut{uid: now.uid}
+	}
+	if now.tooMany > 0 && now.tooMany != before.tooMany {
+		c.deps.Events.Eventf(e, corev1.EventTypeWarning, "TooManyAddressesToMirror",
+			"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", maxPerSubset, now.tooMany)
+	}
+	if now.invalid > 0 && now.invalid != before.invalid {
+		c.deps.Events.Eventf(e, corev1.EventTypeWarning, "InvalidIPAddress",
+			"Skipped %d invalid IP addresses when mirroring to EndpointSlices", now.invalid)
+	}
+	if now.tooMany+now.invalid == 0 {
+		delete(c.told, key)
+	} else {
+		c.told[key] = now
+	}
 }
 
 // write brings the stored slices of the Endpoints to what is wanted.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -139,6 +141,66 @@ func TestEnsure(t *testing.T) {
 				if a.GetVerb() != "get" {
 					t.Errorf("the second time wrote: %v", a)
 				}
+			}
+		})
+	}
+}
+
+// TestSecondRange: what was made for one range gets the family of the second when the flags have it,
+// at the tenth address or, where that is taken, at any; what somebody made otherwise stays.
+func TestSecondRange(t *testing.T) {
+	single, selecting := corev1.IPFamilyPolicySingleStack, map[string]string{"k8s-app": "kube-dns"}
+	for _, tt := range []struct {
+		name, ranges, want string
+		change             func(*corev1.Service)
+		taken              string
+	}{
+		{name: "v6 beside v4", ranges: "10.96.0.0/16,fd00::/112", want: "PreferDualStack [IPv4 IPv6] [10.96.0.10 fd00::a]"},
+		{name: "v4 beside v6", ranges: "fd00::/112,10.96.0.0/16", want: "PreferDualStack [IPv6 IPv4] [fd00::a 10.96.0.10]"},
+		{name: "the tenth address is taken", ranges: "10.96.0.0/16,fd00::/112", taken: "fd00::a", want: "PreferDualStack [IPv4 IPv6] [10.96.0.10]"},
+		{
+			name: "another one's", ranges: "10.96.0.0/16,fd00::/112", want: "SingleStack [IPv4] [10.96.0.10]",
+			change: func(s *corev1.Service) { s.Spec.Selector = selecting },
+		},
+		{
+			name: "at another address", ranges: "10.96.0.0/16,fd00::/112", want: "SingleStack [IPv4] [10.96.0.53]",
+			change: func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.96.0.53"} },
+		},
+		{name: "the other family first", ranges: "fd00::/112,10.96.0.0/16", want: "SingleStack [IPv4] [10.96.0.10]", change: func(s *corev1.Service) {
+			s.Spec.IPFamilyPolicy, s.Spec.IPFamilies, s.Spec.ClusterIPs = &single, []corev1.IPFamily{corev1.IPv4Protocol}, []string{"10.96.0.10"}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, _, _ := strings.Cut(tt.ranges, ",")
+			before := dnsService(prefixes(first))
+			if tt.change != nil {
+				tt.change(before)
+			}
+			s := newStage(t, tt.ranges, false, before)
+			s.client.PrependReactor("update", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				ips := a.(clienttesting.UpdateAction).GetObject().(*corev1.Service).Spec.ClusterIPs
+				if tt.taken != "" && slices.Contains(ips, tt.taken) {
+					return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), dnsName, nil)
+				}
+				return false, nil, nil
+			})
+			for range 2 { // the second time nothing is left to do
+				s.client.ClearActions()
+				if err := s.Ensure(t.Context(), s.client); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, a := range s.client.Actions() {
+				if a.Matches("update", "services") && tt.taken == "" {
+					t.Errorf("written again: %v", a)
+				}
+			}
+			now, err := s.client.CoreV1().Services("kube-system").Get(t.Context(), dnsName, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(*now.Spec.IPFamilyPolicy, " ", now.Spec.IPFamilies, " ", now.Spec.ClusterIPs); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
 	}

@@ -105,12 +105,12 @@ func (p *pass) report(on *networkingv1.ServiceCIDR, w warning) {
 	p.deps.Events.Event(on, corev1.EventTypeWarning, w.reason, w.text)
 }
 
-// service creates a Service that is missing.
+// service creates a Service that is missing, or gives it the family that the flags have got.
 func (p *pass) service(ctx context.Context, want *corev1.Service) error {
 	api := p.client.CoreV1().Services(want.Namespace)
-	_, err := api.Get(ctx, want.Name, metav1.GetOptions{})
+	stored, err := api.Get(ctx, want.Name, metav1.GetOptions{})
 	if err == nil {
-		return nil
+		return p.widen(ctx, stored, want)
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get Service %s/%s: %w", want.Namespace, want.Name, err)
@@ -119,20 +119,10 @@ func (p *pass) service(ctx context.Context, want *corev1.Service) error {
 	if missing := len(p.config.Ranges) - len(want.Spec.ClusterIPs); want.Name == dnsName && missing > 0 {
 		logger.Info("A range has no tenth address, any address will do", "ranges", p.flags)
 	}
-	try := func() error {
+	err = p.insist(ctx, func() error {
 		_, err := api.Create(ctx, want, metav1.CreateOptions{})
 		return err
-	}
-	for wait := 2 * time.Millisecond; ; wait *= 2 {
-		err = try()
-		if !p.starting || !refused(err) || wait > 256*time.Millisecond {
-			break
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
+	})
 	switch {
 	case err == nil || apierrors.IsAlreadyExists(err):
 		return nil
@@ -141,6 +131,46 @@ func (p *pass) service(ctx context.Context, want *corev1.Service) error {
 		return nil
 	default:
 		return fmt.Errorf("create Service %s/%s: %w", want.Namespace, want.Name, err)
+	}
+}
+
+// widen makes a single-stack Service of ours dual-stack; one that somebody made otherwise stays.
+func (p *pass) widen(ctx context.Context, stored, want *corev1.Service) error {
+	next := widened(stored, want)
+	if next == nil {
+		return nil
+	}
+	api := p.client.CoreV1().Services(want.Namespace)
+	update := func() error {
+		_, err := api.Update(ctx, next, metav1.UpdateOptions{})
+		return err
+	}
+	err := p.insist(ctx, update)
+	if refused(err) && len(next.Spec.ClusterIPs) > 1 { // taken: any other address will do
+		next.Spec.ClusterIPs = next.Spec.ClusterIPs[:1]
+		err = update()
+	}
+	switch {
+	case err == nil || apierrors.IsConflict(err): // its event brings us back
+		return nil
+	case p.starting && refused(err):
+		klog.FromContext(ctx).Error(err, "Service is single-stack for now", "service", klog.KObj(want))
+		return nil
+	}
+	return fmt.Errorf("make Service %s/%s dual-stack: %w", want.Namespace, want.Name, err)
+}
+
+// insist tries again for half a second what is refused before the server is ready.
+func (p *pass) insist(ctx context.Context, try func() error) (err error) {
+	for wait := 2 * time.Millisecond; ; wait *= 2 {
+		err = try()
+		if !p.starting || !refused(err) || wait > 256*time.Millisecond {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
 	}
 }
 

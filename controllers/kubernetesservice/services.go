@@ -78,6 +78,23 @@ func dnsService(ranges []netip.Prefix) *corev1.Service {
 	return service
 }
 
+// widened is a Service that was made when the flags had one range, as it is to be now that they have
+// two; nil if it is that already, or not as it was made.
+func widened(stored, want *corev1.Service) *corev1.Service {
+	had, has := &stored.Spec, &want.Spec
+	single := had.IPFamilyPolicy != nil && *had.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack && len(had.IPFamilies) == 1 && len(had.ClusterIPs) == 1
+	if !single || len(has.IPFamilies) < 2 || had.IPFamilies[0] != has.IPFamilies[0] || len(had.Selector) > 0 {
+		return nil
+	}
+	if len(has.ClusterIPs) > 0 && had.ClusterIPs[0] != has.ClusterIPs[0] {
+		return nil
+	}
+	next := stored.DeepCopy()
+	next.Spec.IPFamilyPolicy, next.Spec.IPFamilies = has.IPFamilyPolicy, has.IPFamilies
+	next.Spec.ClusterIPs = append(next.Spec.ClusterIPs, has.ClusterIPs[min(1, len(has.ClusterIPs)):]...)
+	return next
+}
+
 // tenth returns the tenth address after the network address, if a Service can have it.
 func tenth(r netip.Prefix) (netip.Addr, bool) {
 	address := r.Masked().Addr()

@@ -7,6 +7,9 @@
 // itself has seen counts, so a restart or a clock that jumps gives every node its 40 s anew. Pods leave
 // by the taints node.kubernetes.io/not-ready and unreachable, after as many seconds as they tolerate
 // them. New Pods stay away as long as a taint is there.
+//
+// While no node at all is Ready, none is driven away: it is more likely that this server cannot hear
+// them than that all are gone, and there is nowhere to go.
 package nodelifecycle
 
 import (
@@ -19,12 +22,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationinformers "k8s.io/client-go/informers/coordination/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"github.com/duetk8s/duet/controllers/queue"
@@ -56,6 +61,7 @@ type Controller struct {
 	mu    sync.Mutex
 	heard map[string]heard                // by Node
 	since map[string]map[string]time.Time // by Node and taint: when one without a time was first seen
+	ready map[string]bool                 // Nodes that are
 }
 
 // New subscribes to the informers, which their owner starts.
@@ -63,7 +69,7 @@ func New(deps Deps) (*Controller, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.RealClock{}
 	}
-	c := &Controller{deps: deps, heard: map[string]heard{}, since: map[string]map[string]time.Time{}}
+	c := &Controller{deps: deps, heard: map[string]heard{}, since: map[string]map[string]time.Time{}, ready: map[string]bool{}}
 	c.queue = queue.New(c.sync)
 	err := deps.Pods.Informer().AddIndexers(cache.Indexers{byNode: func(obj any) ([]string, error) {
 		pod, ok := obj.(*corev1.Pod)
@@ -132,12 +138,57 @@ func (c *Controller) newLease(obj any) string {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	if cache.WaitFor(ctx, "", c.synced...) {
-		c.mu.Lock()
-		clear(c.heard) // everybody's time begins now, with the office
-		c.mu.Unlock()
+		if err := c.begin(); err != nil {
+			return err
+		}
 		c.queue.Run(ctx, workers)
 	}
 	return nil
+}
+
+// begin takes over the office: everybody's time begins now.
+func (c *Controller) begin() error {
+	nodes, err := c.deps.Nodes.Lister().List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("list Nodes: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.heard)
+	for _, node := range nodes {
+		if isReady(node) {
+			c.ready[node.Name] = true
+		}
+	}
+	return nil
+}
+
+// anyReady notes whether a Node is Ready and tells whether any is. When the last one no longer is, or
+// the first one is again, all others are looked at anew.
+func (c *Controller) anyReady(ctx context.Context, name string, ready bool) (bool, error) {
+	c.mu.Lock()
+	before := len(c.ready) > 0
+	if ready {
+		c.ready[name] = true
+	} else {
+		delete(c.ready, name)
+	}
+	now := len(c.ready) > 0
+	c.mu.Unlock()
+	if before == now {
+		return now, nil
+	}
+	klog.FromContext(ctx).Info("Whether Pods leave nodes that are not Ready", "now", now, "because", name)
+	nodes, err := c.deps.Nodes.Lister().List(labels.Everything())
+	if err != nil {
+		return now, fmt.Errorf("list Nodes: %w", err)
+	}
+	for _, other := range nodes {
+		if other.Name != name {
+			c.queue.Add(other.Name)
+		}
+	}
+	return now, nil
 }
 
 // listen notes what is heard of a node and returns how long ago there was something new.
@@ -180,7 +231,8 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	node, err := c.deps.Nodes.Lister().Get(name)
 	if apierrors.IsNotFound(err) {
 		c.forget(name)
-		return nil
+		_, err := c.anyReady(ctx, name, false)
+		return err
 	}
 	if err != nil {
 		return fmt.Errorf("get Node %s: %w", name, err)
@@ -194,7 +246,11 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	} else {
 		c.queue.AddAfter(name, grace-ago)
 	}
-	if err := c.taint(ctx, node); err != nil {
+	drive, err := c.anyReady(ctx, name, isReady(node))
+	if err != nil {
+		return err
+	}
+	if err := c.taint(ctx, node, drive); err != nil {
 		return err
 	}
 	if ready := condition(&node.Status, corev1.NodeReady); ready != nil && ready.Status != corev1.ConditionTrue {
@@ -222,9 +278,9 @@ func (c *Controller) mark(ctx context.Context, node *corev1.Node) (*corev1.Node,
 	return updated, nil
 }
 
-// taint brings the taints in line with the conditions.
-func (c *Controller) taint(ctx context.Context, node *corev1.Node) error {
-	wanted := taints(node, c.deps.Clock.Now())
+// taint brings the taints in line with the conditions; drive: with those that Pods leave by.
+func (c *Controller) taint(ctx context.Context, node *corev1.Node, drive bool) error {
+	wanted := taints(node, drive, c.deps.Clock.Now())
 	if sameTaints(wanted, node.Spec.Taints) {
 		return nil
 	}

@@ -19,6 +19,11 @@ func condition(status *corev1.NodeStatus, of corev1.NodeConditionType) *corev1.N
 	return nil
 }
 
+func isReady(node *corev1.Node) bool {
+	c := condition(&node.Status, corev1.NodeReady)
+	return c != nil && c.Status == corev1.ConditionTrue
+}
+
 // silent writes into a status that nobody has heard of the node, and tells whether that changed it.
 func silent(status *corev1.NodeStatus, created metav1.Time, now time.Time) bool {
 	changed := false
@@ -57,9 +62,9 @@ var pressures = []struct {
 	{corev1.NodeNetworkUnavailable, corev1.TaintNodeNetworkUnavailable},
 }
 
-// taints is what the Node's taints should be: those of others as they are, and ours by its conditions.
-// What is there already stays with its time.
-func taints(node *corev1.Node, now time.Time) []corev1.Taint {
+// taints is what the Node's taints should be: those of others as they are, and ours by its conditions;
+// those that drive Pods away only if that is wanted. What is there already stays with its time.
+func taints(node *corev1.Node, drive bool, now time.Time) []corev1.Taint {
 	var wanted []corev1.Taint
 	want := func(key string, effects ...corev1.TaintEffect) {
 		for _, effect := range effects {
@@ -67,14 +72,18 @@ func taints(node *corev1.Node, now time.Time) []corev1.Taint {
 			wanted = append(wanted, corev1.Taint{Key: key, Effect: effect, TimeAdded: &at})
 		}
 	}
+	effects := []corev1.TaintEffect{corev1.TaintEffectNoSchedule}
+	if drive {
+		effects = append(effects, corev1.TaintEffectNoExecute)
+	}
 	ready := condition(&node.Status, corev1.NodeReady)
 	switch {
 	case ready == nil:
 		want(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule) // new, and nothing to flee from
 	case ready.Status == corev1.ConditionFalse:
-		want(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+		want(corev1.TaintNodeNotReady, effects...)
 	case ready.Status == corev1.ConditionUnknown:
-		want(corev1.TaintNodeUnreachable, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute)
+		want(corev1.TaintNodeUnreachable, effects...)
 	}
 	for _, p := range pressures {
 		if c := condition(&node.Status, p.of); c != nil && c.Status == corev1.ConditionTrue {

@@ -1,18 +1,25 @@
 package nodelifecycle
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 )
+
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestLeaves(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -44,92 +51,286 @@ func TestLeaves(t *testing.T) {
 	}
 }
 
+// stage is a controller whose Nodes the test has looked at itself, as events would have it done.
+type stage struct {
+	*testing.T
+	*Controller
+	client *fake.Clientset
+	clock  *clocktesting.FakePassiveClock
+	events *record.FakeRecorder
+}
+
+func newStage(t *testing.T, objects ...runtime.Object) *stage {
+	t.Helper()
+	s := &stage{T: t, client: fake.NewClientset(objects...), clock: clocktesting.NewFakePassiveClock(start), events: record.NewFakeRecorder(1000)}
+	shared := informers.NewSharedInformerFactory(s.client, 0)
+	c, err := New(Deps{
+		Client: s.client, Nodes: shared.Core().V1().Nodes(), Pods: shared.Core().V1().Pods(), Leases: shared.Coordination().V1().Leases(),
+		Events: s.events, Clock: s.clock,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Controller = c
+	ctx, stop := context.WithCancel(context.Background())
+	shared.StartWithContext(ctx)
+	t.Cleanup(func() { stop(); shared.Shutdown() })
+	shared.WaitForCacheSyncWithContext(ctx)
+	if err := c.begin(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// node is one that says it is Ready.
+func node(name string, taints ...corev1.Taint) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: corev1.NodeSpec{Taints: taints},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(start)}}},
+	}
+}
+
+// says has a node say how it is, at the time of the controller's clock or of another, and returns when
+// the controller has heard it.
+func (s *stage) says(name string, status corev1.ConditionStatus, at time.Time) {
+	s.Helper()
+	n, err := s.client.CoreV1().Nodes().Get(s.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	ready := condition(&n.Status, corev1.NodeReady)
+	ready.Status, ready.LastHeartbeatTime = status, metav1.NewTime(at)
+	if _, err := s.client.CoreV1().Nodes().UpdateStatus(s.Context(), n, metav1.UpdateOptions{}); err != nil {
+		s.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		known, err := s.deps.Nodes.Lister().Get(name)
+		if err == nil && condition(&known.Status, corev1.NodeReady).LastHeartbeatTime.Time.Equal(at) && isReady(known) == (status == corev1.ConditionTrue) {
+			return
+		}
+	}
+	s.Fatal("not heard:", name)
+}
+
+// shows is the state of Nodes and Pods, one line each: "n Unknown unreachable:NoExecute", "p Ready".
+func (s *stage) shows() string {
+	s.Helper()
+	var lines []string
+	nodes, err := s.client.CoreV1().Nodes().List(s.Context(), metav1.ListOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i := range nodes.Items {
+		n := &nodes.Items[i]
+		lines = append(lines, strings.TrimSpace(n.Name+" "+string(condition(&n.Status, corev1.NodeReady).Status)+" "+textOf(n.Spec.Taints)))
+	}
+	pods, err := s.client.CoreV1().Pods("default").List(s.Context(), metav1.ListOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, p := range pods.Items {
+		lines = append(lines, p.Name+" "+string(p.Status.Conditions[0].Status))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// becomes has all Nodes looked at until everything is as wanted.
+func (s *stage) becomes(want string) {
+	s.Helper()
+	var got string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		nodes, err := s.client.CoreV1().Nodes().List(s.Context(), metav1.ListOptions{})
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, n := range nodes.Items {
+			if err := s.sync(s.Context(), n.Name); err != nil {
+				s.Fatal(err)
+			}
+		}
+		if got = s.shows(); got == want {
+			return
+		}
+	}
+	s.Fatalf("got\n%s\nwant\n%s", got, want)
+}
+
+// textOf is "KEY:EFFECT KEY:EFFECT", without what all of Kubernetes' own keys begin with.
+func textOf(taints []corev1.Taint) string {
+	var out []string
+	for _, t := range taints {
+		out = append(out, strings.TrimPrefix(t.Key, "node.kubernetes.io/")+":"+string(t.Effect))
+	}
+	return strings.Join(out, " ")
+}
+
+func pod(name, on string, tolerations ...corev1.Toleration) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID(name)},
+		Spec:       corev1.PodSpec{NodeName: on, Tolerations: tolerations},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}
+}
+
+func bears(key string, seconds int64) corev1.Toleration {
+	return corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, TolerationSeconds: &seconds}
+}
+
 // TestSilentNode follows a node from its last heartbeat until its Pods are gone, and back.
 func TestSilentNode(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	seconds := int64(300)
-	pod := func(name string, tolerations ...corev1.Toleration) *corev1.Pod {
-		return &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "u"},
-			Spec:       corev1.PodSpec{NodeName: "n", Tolerations: tolerations},
-			Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	s := newStage(t,
+		node("m"), node("n", corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}, corev1.Taint{Key: "mine", Effect: corev1.TaintEffectNoSchedule}),
+		pod("long", "n", bears(corev1.TaintNodeUnreachable, 300)), pod("short", "n"), pod("stays", "m"),
+	)
+	s.becomes("m True\nn True mine:NoSchedule\nlong True\nshort True\nstays True")
+	s.clock.SetTime(start.Add(grace - time.Second))
+	s.says("m", corev1.ConditionTrue, s.clock.Now())
+	s.becomes("m True\nn True mine:NoSchedule\nlong True\nshort True\nstays True")
+	s.clock.SetTime(start.Add(grace + time.Second))
+	s.becomes("m True\nn Unknown mine:NoSchedule unreachable:NoSchedule unreachable:NoExecute\nlong False\nstays True")
+	s.clock.SetTime(s.clock.Now().Add(299 * time.Second))
+	s.says("m", corev1.ConditionTrue, s.clock.Now())
+	s.becomes("m True\nn Unknown mine:NoSchedule unreachable:NoSchedule unreachable:NoExecute\nlong False\nstays True")
+	s.clock.SetTime(s.clock.Now().Add(2 * time.Second))
+	s.becomes("m True\nn Unknown mine:NoSchedule unreachable:NoSchedule unreachable:NoExecute\nstays True")
+	s.says("n", corev1.ConditionTrue, s.clock.Now().Add(-time.Hour)) // its clock is another
+	s.becomes("m True\nn True mine:NoSchedule\nstays True")
+	var events []string
+	for len(s.events.Events) > 0 {
+		events = append(events, <-s.events.Events)
+	}
+	for _, want := range []string{
+		"Normal NodeNotReady Node n status is now: NodeNotReady", "Warning NodeNotReady Node is not ready",
+		"Normal TaintManagerEviction Marking for deletion Pod default/short", "Normal TaintManagerEviction Marking for deletion Pod default/long",
+	} {
+		if !slices.Contains(events, want) {
+			t.Errorf("no event %q in %q", want, events)
 		}
 	}
-	client := fake.NewClientset(
-		&corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"},
-			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}, {Key: "mine", Effect: corev1.TaintEffectNoSchedule}}},
-			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(clock.Now())}}},
-		},
-		pod("short"), pod("long", corev1.Toleration{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, TolerationSeconds: &seconds}),
-	)
-	shared := informers.NewSharedInformerFactory(client, 0)
-	c, err := New(Deps{
-		Client: client, Nodes: shared.Core().V1().Nodes(), Pods: shared.Core().V1().Pods(), Leases: shared.Coordination().V1().Leases(),
-		Events: record.NewFakeRecorder(100), Clock: clock,
-	})
-	if err != nil {
+}
+
+// TestUnreadyNode: one that says itself that it is not Ready is left by its Pods too.
+func TestUnreadyNode(t *testing.T) {
+	s := newStage(t, node("m"), node("n"), pod("long", "n", bears(corev1.TaintNodeNotReady, 300)), pod("short", "n", bears(corev1.TaintNodeUnreachable, 300)))
+	s.says("n", corev1.ConditionFalse, start)
+	s.becomes("m True\nn False not-ready:NoSchedule not-ready:NoExecute\nlong False")
+	s.says("n", corev1.ConditionTrue, start)
+	s.becomes("m True\nn True\nlong False") // until the node says that it is Ready
+}
+
+// TestNobodyReady: when no node is heard any more nobody is driven away, however long it takes; the
+// time of those that stay lost begins when the first node is back.
+func TestNobodyReady(t *testing.T) {
+	s := newStage(t, node("m"), node("n"), pod("a", "m", bears(corev1.TaintNodeUnreachable, 300)), pod("b", "n", bears(corev1.TaintNodeUnreachable, 300)), pod("c", "n"))
+	s.becomes("m True\nn True\na True\nb True\nc True")
+	s.clock.SetTime(start.Add(grace + time.Second))
+	s.says("m", corev1.ConditionTrue, s.clock.Now())
+	s.becomes("m True\nn Unknown unreachable:NoSchedule unreachable:NoExecute\na True\nb False")
+	s.clock.SetTime(s.clock.Now().Add(grace + time.Second))
+	s.becomes("m Unknown unreachable:NoSchedule\nn Unknown unreachable:NoSchedule\na False\nb False")
+	s.clock.SetTime(s.clock.Now().Add(24 * time.Hour))
+	s.becomes("m Unknown unreachable:NoSchedule\nn Unknown unreachable:NoSchedule\na False\nb False")
+	s.says("m", corev1.ConditionTrue, s.clock.Now())
+	s.becomes("m True\nn Unknown unreachable:NoSchedule unreachable:NoExecute\na False\nb False")
+	s.clock.SetTime(s.clock.Now().Add(301 * time.Second))
+	s.says("m", corev1.ConditionTrue, s.clock.Now())
+	s.becomes("m True\nn Unknown unreachable:NoSchedule unreachable:NoExecute\na False")
+	// a server that begins now finds it so, and does not take the taint's time away
+	before := s.taint1("n")
+	other := newStage(t, s.object("m"), s.object("n"))
+	other.clock.SetTime(s.clock.Now())
+	if err := other.sync(t.Context(), "n"); err != nil {
 		t.Fatal(err)
 	}
-	shared.Start(ctx.Done())
-	defer shared.Shutdown()
-	defer stop()
-	shared.WaitForCacheSync(ctx.Done())
-	// until works on the node, as events would have it done, until what is wanted has come.
-	until := func(what string, wanted func(keys map[string]bool, pods map[string]bool) bool) {
-		t.Helper()
-		keys, pods := map[string]bool{}, map[string]bool{}
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-			if err := c.sync(ctx, "n"); err != nil {
-				t.Fatal(err)
+	if now := other.taint1("n"); !now.Equal(before) {
+		t.Errorf("tainted at %v, and after a restart at %v", before, now)
+	}
+}
+
+func (s *stage) object(name string) *corev1.Node {
+	s.Helper()
+	n, err := s.client.CoreV1().Nodes().Get(s.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return n
+}
+
+// taint1 is when the Node's second taint was added.
+func (s *stage) taint1(name string) *metav1.Time { return s.object(name).Spec.Taints[1].TimeAdded }
+
+// TestTaints: conditions in, taints out.
+func TestTaints(t *testing.T) {
+	earlier := metav1.NewTime(start.Add(-time.Hour))
+	for _, tt := range []struct {
+		name, conditions, had, want, calm string // calm: when nobody is to be driven away; "": the same
+		unschedulable                     bool
+	}{
+		{name: "ready", conditions: "Ready=True"},
+		{name: "new", want: "not-ready:NoSchedule"},
+		{name: "not ready", conditions: "Ready=False", want: "not-ready:NoSchedule not-ready:NoExecute", calm: "not-ready:NoSchedule"},
+		{name: "silent", conditions: "Ready=Unknown", want: "unreachable:NoSchedule unreachable:NoExecute", calm: "unreachable:NoSchedule"},
+		{name: "not ready, then silent", conditions: "Ready=Unknown", had: "not-ready:NoSchedule not-ready:NoExecute", want: "unreachable:NoSchedule unreachable:NoExecute", calm: "unreachable:NoSchedule"},
+		{name: "back", conditions: "Ready=True", had: "unreachable:NoSchedule unreachable:NoExecute"},
+		{name: "memory", conditions: "Ready=True MemoryPressure=True", want: "memory-pressure:NoSchedule"},
+		{name: "disk", conditions: "Ready=True DiskPressure=True", want: "disk-pressure:NoSchedule"},
+		{name: "processes", conditions: "Ready=True PIDPressure=True", want: "pid-pressure:NoSchedule"},
+		{name: "network", conditions: "Ready=True NetworkUnavailable=True", want: "network-unavailable:NoSchedule"},
+		{name: "relieved", conditions: "Ready=True MemoryPressure=False DiskPressure=Unknown", had: "memory-pressure:NoSchedule disk-pressure:NoSchedule"},
+		{name: "cordoned", conditions: "Ready=True", unschedulable: true, want: "unschedulable:NoSchedule"},
+		{name: "uncordoned", conditions: "Ready=True", had: "unschedulable:NoSchedule"},
+		{name: "others' stay", conditions: "Ready=False", had: "gpu:NoExecute gpu:NoSchedule", want: "gpu:NoExecute gpu:NoSchedule not-ready:NoSchedule not-ready:NoExecute", calm: "gpu:NoExecute gpu:NoSchedule not-ready:NoSchedule"},
+		{name: "out of service stays", conditions: "Ready=Unknown", had: "out-of-service:NoExecute", want: "out-of-service:NoExecute unreachable:NoSchedule unreachable:NoExecute", calm: "out-of-service:NoExecute unreachable:NoSchedule"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: tt.unschedulable}}
+			for c := range strings.FieldsSeq(tt.conditions) {
+				of, is, _ := strings.Cut(c, "=")
+				n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeConditionType(of), Status: corev1.ConditionStatus(is)})
 			}
-			clear(keys)
-			clear(pods)
-			node, err := client.CoreV1().Nodes().Get(ctx, "n", metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
+			for had := range strings.FieldsSeq(tt.had) {
+				key, effect, _ := strings.Cut(had, ":")
+				if key != "gpu" {
+					key = "node.kubernetes.io/" + key
+				}
+				n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: corev1.TaintEffect(effect), TimeAdded: &earlier})
 			}
-			for _, taint := range node.Spec.Taints {
-				keys[taint.Key+":"+string(taint.Effect)] = true
+			got := taints(n, true, start)
+			if textOf(got) != tt.want {
+				t.Errorf("got %q, want %q", textOf(got), tt.want)
 			}
-			for _, name := range []string{"short", "long"} {
-				p, err := client.CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
-				if err == nil {
-					pods[name] = p.Status.Conditions[0].Status == corev1.ConditionTrue
-				} else if !apierrors.IsNotFound(err) {
-					t.Fatal(err)
+			if calm := textOf(taints(n, false, start)); calm != cmp.Or(tt.calm, tt.want) {
+				t.Errorf("calm: got %q, want %q", calm, cmp.Or(tt.calm, tt.want))
+			}
+			n.Spec.Taints = got
+			for _, again := range taints(n, true, start.Add(time.Minute)) {
+				if again.TimeAdded.After(start) {
+					t.Errorf("%s is new again", again.Key)
 				}
 			}
-			if wanted(keys, pods) {
-				return
-			}
-		}
-		t.Fatal("never:", what, keys, pods)
+		})
 	}
-	until("untainted", func(keys, pods map[string]bool) bool {
-		return len(keys) == 1 && keys["mine:NoSchedule"] && pods["short"] && pods["long"]
-	})
-	clock.SetTime(clock.Now().Add(grace + time.Second))
-	until("unreachable, and one Pod gone", func(keys, pods map[string]bool) bool {
-		_, left := pods["short"]
-		return len(keys) == 3 && keys[corev1.TaintNodeUnreachable+":NoExecute"] && keys[corev1.TaintNodeUnreachable+":NoSchedule"] && !left
-	})
-	until("not ready, but still there", func(_, pods map[string]bool) bool {
-		ready, left := pods["long"]
-		return left && !ready
-	})
-	clock.SetTime(clock.Now().Add(301 * time.Second))
-	until("both gone", func(_, pods map[string]bool) bool { return len(pods) == 0 })
-	node, err := client.CoreV1().Nodes().Get(ctx, "n", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+}
+
+// TestSilent: what the API says of a node that was not heard for too long.
+func TestSilent(t *testing.T) {
+	created := metav1.NewTime(start.Add(-time.Hour))
+	status := corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+		{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: created},
+		{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse, Reason: "Others"},
+	}}
+	if !silent(&status, created, start) || silent(&status, created, start.Add(time.Minute)) {
+		t.Error("it changes once")
 	}
-	ready := condition(&node.Status, corev1.NodeReady)
-	ready.Status, ready.LastHeartbeatTime = corev1.ConditionTrue, metav1.NewTime(clock.Now().Add(-time.Hour)) // its clock is another
-	if _, err := client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
+	var got []string
+	for _, c := range status.Conditions {
+		got = append(got, fmt.Sprintf("%s %s %s: %s (heard %s)", c.Type, c.Status, c.Reason, c.Message, c.LastHeartbeatTime.Sub(created.Time)))
 	}
-	until("back", func(keys, _ map[string]bool) bool { return len(keys) == 1 })
+	slices.Sort(got)
+	const want = `DiskPressure Unknown NodeStatusNeverUpdated: Kubelet never posted node status. (heard 0s)
+MemoryPressure Unknown NodeStatusNeverUpdated: Kubelet never posted node status. (heard 0s)
+NetworkUnavailable False Others:  (heard`
+	if text := strings.Join(got, "\n"); !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "\nReady Unknown NodeStatusUnknown: Kubelet stopped posting node status. (heard 0s)") {
+		t.Errorf("got\n%s", text)
+	}
 }

@@ -1,5 +1,5 @@
 // Package podgc removes Pods that nobody will ever finish: those of Nodes that are gone, and those
-// that were deleted before they had a node.
+// that were deleted before they had a node. Of Pods that have ended it keeps the newest 12,500.
 //
 // # Guarantees
 //
@@ -8,9 +8,13 @@
 package podgc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,8 +29,12 @@ import (
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
-// quarantine is how long a Node has to be missing.
-const quarantine = 40 * time.Second
+const (
+	// quarantine is how long a Node has to be missing.
+	quarantine = 40 * time.Second
+	// mostEnded is how many Pods that have ended are kept, as upstream's terminated-pod-gc-threshold.
+	mostEnded = 12500
+)
 
 // Deps are what the controller works with.
 type Deps struct {
@@ -43,6 +51,11 @@ type Controller struct {
 	synced []cache.DoneChecker
 	// missing is since when a Node has been missed; one worker uses it.
 	missing map[string]time.Time
+	// mostEnded may be other in tests.
+	mostEnded int
+
+	mu    sync.Mutex
+	ended map[types.NamespacedName]time.Time // Pods that have, and when they were made
 }
 
 // New subscribes to the informers, which their owner starts.
@@ -50,10 +63,10 @@ func New(deps Deps) (*Controller, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.RealClock{}
 	}
-	c := &Controller{deps: deps, missing: map[string]time.Time{}}
+	c := &Controller{deps: deps, missing: map[string]time.Time{}, mostEnded: mostEnded, ended: map[types.NamespacedName]time.Time{}}
 	c.queue = queue.New(c.sync)
 	pods, err := deps.Pods.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: c.pod, UpdateFunc: func(_, obj any) { c.pod(obj) },
+		AddFunc: c.pod, UpdateFunc: func(_, obj any) { c.pod(obj) }, DeleteFunc: c.podGone,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch Pods: %w", err)
@@ -72,6 +85,7 @@ func (c *Controller) pod(obj any) {
 	if !ok {
 		return
 	}
+	c.count(pod)
 	if pod.Spec.NodeName == "" {
 		if pod.DeletionTimestamp != nil {
 			c.queue.Add(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
@@ -81,6 +95,63 @@ func (c *Controller) pod(obj any) {
 	if _, err := c.deps.Nodes.Lister().Get(pod.Spec.NodeName); apierrors.IsNotFound(err) {
 		c.queue.Add(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
 	}
+}
+
+// surplus is what the queue calls the work on Pods that have ended; no Pod has that key.
+var surplus = types.NamespacedName{}
+
+// count takes note of a Pod that has ended.
+func (c *Controller) count(pod *corev1.Pod) {
+	key := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !hasEnded(pod) {
+		delete(c.ended, key) // another one of that name
+		return
+	}
+	c.ended[key] = pod.CreationTimestamp.Time
+	if len(c.ended) > c.mostEnded {
+		c.queue.Add(surplus)
+	}
+}
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+func (c *Controller) podGone(obj any) {
+	key, err := cache.DeletionHandlingObjectToName(obj)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ended, types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
+}
+
+// oldest are the Pods that have ended and are too many, the oldest first.
+func (c *Controller) oldest() []types.NamespacedName {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	keys := slices.Collect(maps.Keys(c.ended))
+	slices.SortFunc(keys, func(a, b types.NamespacedName) int {
+		return cmp.Or(c.ended[a].Compare(c.ended[b]), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return keys[:max(0, len(keys)-c.mostEnded)]
+}
+
+// trim removes them.
+func (c *Controller) trim(ctx context.Context) error {
+	for _, key := range c.oldest() {
+		pod, err := c.deps.Pods.Lister().Pods(key.Namespace).Get(key.Name)
+		if err != nil || !hasEnded(pod) {
+			continue // gone already, or another one: its event is on the way
+		}
+		if err := c.remove(ctx, pod, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Controller) nodeGone(obj any) {
@@ -104,6 +175,9 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
+	if key == surplus {
+		return c.trim(ctx)
+	}
 	pod, err := c.deps.Pods.Lister().Pods(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -145,7 +219,7 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 // remove deletes a Pod at once: there is no node that would end it.
 func (c *Controller) remove(ctx context.Context, pod *corev1.Pod, why string) error {
 	client := c.deps.Client.CoreV1().Pods(pod.Namespace)
-	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+	if !hasEnded(pod) {
 		status := map[string]any{"phase": corev1.PodFailed}
 		if pod.Spec.NodeName != "" {
 			status["conditions"] = []corev1.PodCondition{{

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // bare runs tasks with `ctr run` on the containerd of a node: the same process in the same box, with
@@ -26,12 +28,12 @@ const (
 var snapshotterLine = regexp.MustCompile(`(?m)^snapshotter = "(\w+)"`)
 
 // newBare brings the images of both tasks into a containerd namespace of its own.
-func newBare(b *testing.B, c *cluster, node string) *bare {
+func newBare(b *testing.B, c *lab, node string) *bare {
 	b.Helper()
 	if _, err := exec.LookPath("ctr"); err != nil {
 		b.Skip(err)
 	}
-	config, err := os.ReadFile(filepath.Join(c.root(node), "containerd", "config.toml"))
+	config, err := os.ReadFile(filepath.Join(c.Root(node), "containerd", "config.toml"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -40,14 +42,14 @@ func newBare(b *testing.B, c *cluster, node string) *bare {
 		b.Fatal("the node's containerd has no snapshotter in its configuration")
 	}
 	t := &bare{
-		socket: filepath.Join(c.root(node), "containerd", "containerd.sock"), snapshotter: string(m[1]),
-		cgroup: "/duet/" + c.name + "/" + node + "/bare/",
+		socket: filepath.Join(c.Root(node), "containerd", "containerd.sock"), snapshotter: string(m[1]),
+		cgroup: "/duet/" + c.Name + "/" + node + "/bare/",
 	}
-	pause := filepath.Join(c.dir, "pause.tar")
+	pause := filepath.Join(c.Home, "pause.tar")
 	for _, args := range [][]string{
 		{"--namespace", "k8s.io", "images", "export", pause, pauseImage},
 		{"--namespace", "bare", "images", "import", "--snapshotter", t.snapshotter, pause},
-		{"--namespace", "bare", "images", "import", "--snapshotter", t.snapshotter, benchImages[0]},
+		{"--namespace", "bare", "images", "import", "--snapshotter", t.snapshotter, cluster.Images[0]},
 	} {
 		if err := t.ctr(b.Context(), args...); err != nil {
 			b.Fatal(err)

@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,71 +13,30 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	clientset "k8s.io/client-go/kubernetes"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
-// patience is how long anything in the lab may take before a benchmark gives up.
-const patience = 90 * time.Second
-
-// cluster is a lab of `duet up`, with no way out.
-type cluster struct {
-	program, name, dir string
+// lab is one of `duet up`, with no way out.
+type lab struct {
+	*cluster.Lab
 	clientset.Interface
 }
 
-// benchImages are what `make images` has made.
-var benchImages = []string{"../../build/images/nginx.tar", "../../build/images/busybox-1.28.tar"}
-
-// newCluster needs root: it is about namespaces and containers. What is left of it goes with b.
-func newCluster(b *testing.B) *cluster {
+func newLab(b *testing.B) *lab {
 	b.Helper()
-	path, err := filepath.Abs(*program)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, file := range append([]string{path}, benchImages...) {
-		if _, err := os.Stat(file); err != nil {
-			b.Skipf("%v; run make build images first", err)
-		}
-	}
-	if os.Getuid() != 0 {
-		b.Skip("needs root")
-	}
-	dir, err := os.MkdirTemp("", "duet-bench") // sockets in it must have short names: not b.TempDir
-	if err != nil {
-		b.Fatal(err)
-	}
-	c := &cluster{program: path, name: "bench" + strconv.Itoa(os.Getpid()), dir: dir}
-	b.Cleanup(func() {
-		c.down(b)
-		if err := os.RemoveAll(dir); err != nil {
-			b.Error(err)
-		}
-	})
-	return c
-}
-
-func (c *cluster) data() string            { return filepath.Join(c.dir, "data") }
-func (c *cluster) kubeconfig() string      { return filepath.Join(c.dir, "kubeconfig") }
-func (c *cluster) root(node string) string { return filepath.Join(c.data(), "nodes", node) }
-
-// duet runs the program with the flags that say which cluster.
-func (c *cluster) duet(b *testing.B, verb []string, args ...string) {
-	b.Helper()
-	all := slices.Concat(verb, []string{"--name", c.name, "--data-dir", c.data()}, args)
-	if out, err := exec.Command(c.program, all...).CombinedOutput(); err != nil {
-		b.Fatalf("duet %s: %v: %s", strings.Join(all, " "), err, out)
-	}
+	return &lab{Lab: cluster.Named(b)}
 }
 
 // up returns how long the command took, and how long until all nodes were seen to be Ready.
-func (c *cluster) up(b *testing.B, nodes int) (exited, ready time.Duration) {
+func (c *lab) up(b *testing.B, nodes int) (exited, ready time.Duration) {
 	b.Helper()
 	start := time.Now()
-	c.duet(b, []string{"up"}, "--nodes", strconv.Itoa(nodes), "--uplink=false", "--kubeconfig", c.kubeconfig())
+	c.Up(b, "--nodes", strconv.Itoa(nodes))
 	exited = time.Since(start)
-	c.Interface = connect(b, c.kubeconfig())
+	c.Interface = connect(b, c.Kubeconfig)
 	for c.readyNodes(b) < nodes {
-		if time.Since(start) > patience {
+		if time.Since(start) > cluster.Patience {
 			b.Fatal("the nodes do not become Ready")
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -90,7 +44,7 @@ func (c *cluster) up(b *testing.B, nodes int) (exited, ready time.Duration) {
 	return exited, time.Since(start)
 }
 
-func (c *cluster) readyNodes(b *testing.B) (n int) {
+func (c *lab) readyNodes(b *testing.B) (n int) {
 	b.Helper()
 	nodes, err := c.CoreV1().Nodes().List(b.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -106,39 +60,14 @@ func (c *cluster) readyNodes(b *testing.B) (n int) {
 	return n
 }
 
-func (c *cluster) down(b *testing.B) {
-	b.Helper()
-	if out, err := exec.Command(c.program, "down", "--name", c.name, "--data-dir", c.data()).CombinedOutput(); err != nil {
-		b.Errorf("duet down: %v: %s", err, out)
-	}
-}
-
-// loadImages into the cluster; nodes pull them from there.
-func (c *cluster) loadImages(b *testing.B) {
-	b.Helper()
-	c.duet(b, []string{"image", "load"}, benchImages...)
-}
-
 // agent returns the process of a node's agent.
-func (c *cluster) agent(b *testing.B, node string) process {
+func (c *lab) agent(b *testing.B, node string) process {
 	b.Helper()
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		b.Fatal(err)
+	pid := c.PID(cluster.Agent, node)
+	if pid == 0 {
+		b.Fatalf("no agent of %s runs", node)
 	}
-	for _, dir := range dirs {
-		data, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may have ended
-		argv := strings.Split(string(data), "\x00")
-		if len(argv) > 1 && argv[1] == "node" && slices.Contains(argv, "--root-dir="+c.root(node)) {
-			pid, err := strconv.Atoi(filepath.Base(dir))
-			if err != nil {
-				b.Fatal(err)
-			}
-			return process(pid)
-		}
-	}
-	b.Fatalf("no agent of %s runs", node)
-	return 0
+	return process(pid)
 }
 
 // seen is when a watcher of Pods saw what.
@@ -152,9 +81,9 @@ type watcher struct {
 }
 
 // watchPods watches as a user does, until b ends.
-func (c *cluster) watchPods(b *testing.B) *watcher {
+func (c *lab) watchPods(b *testing.B) *watcher {
 	b.Helper()
-	stream, err := connect(b, c.kubeconfig()).CoreV1().Pods("default").Watch(b.Context(), metav1.ListOptions{})
+	stream, err := connect(b, c.Kubeconfig).CoreV1().Pods("default").Watch(b.Context(), metav1.ListOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -193,7 +122,7 @@ func (w *watcher) note(pod *corev1.Pod, gone bool, now time.Time) {
 
 // await waits until what was seen of a Pod is enough.
 func (w *watcher) await(ctx context.Context, name string, enough func(seen) bool) (seen, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, cluster.Patience)
 	defer cancel()
 	for {
 		w.mu.Lock()
@@ -224,7 +153,7 @@ func pod(name string) *corev1.Pod {
 }
 
 // run creates a Pod and waits until the watcher sees it Ready.
-func (c *cluster) run(ctx context.Context, w *watcher, p *corev1.Pod) (created time.Time, s seen, err error) {
+func (c *lab) run(ctx context.Context, w *watcher, p *corev1.Pod) (created time.Time, s seen, err error) {
 	created = time.Now()
 	if _, err = c.CoreV1().Pods("default").Create(ctx, p, metav1.CreateOptions{}); err != nil {
 		return created, s, err
@@ -234,7 +163,7 @@ func (c *cluster) run(ctx context.Context, w *watcher, p *corev1.Pod) (created t
 }
 
 // remove deletes Pods and waits until they are gone.
-func (c *cluster) remove(ctx context.Context, w *watcher, names ...string) error {
+func (c *lab) remove(ctx context.Context, w *watcher, names ...string) error {
 	for _, name := range names {
 		if err := c.CoreV1().Pods("default").Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(1))}); err != nil {
 			return err

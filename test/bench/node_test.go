@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 // These counts do not depend on b.N: an operation is the whole measurement (make bench says
@@ -34,12 +36,12 @@ func once(b *testing.B) {
 // BenchmarkNodeUp measures `duet up --nodes 2` on a new directory, until the command has ended and
 // until both nodes are seen to be Ready.
 func BenchmarkNodeUp(b *testing.B) {
-	c := newCluster(b)
+	c := newLab(b)
 	var exited, ready []time.Duration
 	for range ups {
 		e, r := c.up(b, 2)
 		exited, ready = append(exited, e), append(ready, r)
-		c.down(b)
+		c.Down(b)
 	}
 	b.ReportMetric(median(exited), "up-ms")
 	b.ReportMetric(median(ready), "nodes-ready-ms")
@@ -49,9 +51,9 @@ func BenchmarkNodeUp(b *testing.B) {
 // BenchmarkNodePod measures from before the call that creates a Pod until a watcher sees it Ready,
 // against the floor, in turns on the same node.
 func BenchmarkNodePod(b *testing.B) {
-	c := newCluster(b)
+	c := newLab(b)
 	c.up(b, 1)
-	c.loadImages(b)
+	c.LoadImages(b)
 	w := c.watchPods(b)
 	if _, _, err := c.run(b.Context(), w, pod("first")); err != nil { // pulls
 		b.Fatal(err)
@@ -64,7 +66,7 @@ func BenchmarkNodePod(b *testing.B) {
 
 // benchmarkAlone has three in turn: a Pod, one in the node's network (what it takes less is what
 // the Pod's network takes), and the floor.
-func benchmarkAlone(b *testing.B, c *cluster, w *watcher, floor *bare) {
+func benchmarkAlone(b *testing.B, c *lab, w *watcher, floor *bare) {
 	var pods, host, bare []time.Duration
 	var created []time.Time
 	var sighted []seen
@@ -110,7 +112,7 @@ func benchmarkAlone(b *testing.B, c *cluster, w *watcher, floor *bare) {
 	reportPods(b, pods, bare)
 }
 
-func benchmarkTogether(b *testing.B, c *cluster, w *watcher, floor *bare) {
+func benchmarkTogether(b *testing.B, c *lab, w *watcher, floor *bare) {
 	var pods, bare []time.Duration
 	var way stages
 	for round := range rounds {
@@ -166,14 +168,14 @@ func high(all []time.Duration) float64 {
 
 // benchmarkKubectlRun does what page 1 begins with, from the shell's exec to Ready. The image has no
 // tag, so it is asked for in the registry each time.
-func benchmarkKubectlRun(b *testing.B, c *cluster, w *watcher) {
+func benchmarkKubectlRun(b *testing.B, c *lab, w *watcher) {
 	var answered, ready []time.Duration
 	var way stages
 	names := numberedNames("run", kubectls)
 	created, sighted := make([]time.Time, kubectls), make([]seen, kubectls)
 	for i, name := range names {
 		created[i] = time.Now()
-		out, err := exec.Command(c.program, "kubectl", "--kubeconfig", c.kubeconfig(), "run", name, "--image", "nginx").CombinedOutput()
+		out, err := exec.Command(cluster.Program(), "kubectl", "--kubeconfig", c.Kubeconfig, "run", name, "--image", "nginx").CombinedOutput()
 		if err != nil {
 			b.Fatalf("kubectl run: %v: %s", err, out)
 		}
@@ -198,9 +200,9 @@ func benchmarkKubectlRun(b *testing.B, c *cluster, w *watcher) {
 
 // BenchmarkNodeIdle measures an agent that has nothing to do, without Pods and with many.
 func BenchmarkNodeIdle(b *testing.B) {
-	c := newCluster(b)
+	c := newLab(b)
 	c.up(b, 1)
-	c.loadImages(b)
+	c.LoadImages(b)
 	w := c.watchPods(b)
 	b.Run("pods=0", func(b *testing.B) { benchmarkNodeIdle(b, c.agent(b, "worker0")) })
 	names := numberedNames("idle", idlePods)

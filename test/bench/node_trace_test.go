@@ -34,9 +34,9 @@ var (
 
 // traces reads what containerd of a node did, by the Pods' names. Pulls do not say for whom: they
 // belong to the Pod whose sandbox began last.
-func (c *cluster) traces(b *testing.B, node string) map[string]*trace {
+func (c *lab) traces(b *testing.B, node string) map[string]*trace {
 	b.Helper()
-	file, err := os.Open(filepath.Join(c.root(node), "logs", "containerd.log"))
+	file, err := os.Open(filepath.Join(c.Root(node), "logs", "containerd.log"))
 	if err != nil {
 		b.Fatal(err)
 	}

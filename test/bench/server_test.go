@@ -26,10 +26,11 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 var (
-	program  = flag.String("duet", "../../bin/duet", "the program to measure")
 	profiles = flag.String("profiles", "", "folder for CPU and heap profiles of the server; taking them costs a few percent")
 )
 
@@ -47,10 +48,7 @@ var stacks = map[string]string{"single": "10.96.0.0/16", "dual": "10.96.0.0/16,f
 // launch executes the server on a data directory and returns at once.
 func launch(b *testing.B, dir, stack string) *server {
 	b.Helper()
-	path, err := filepath.Abs(*program)
-	if err != nil {
-		b.Fatal(err)
-	}
+	path := cluster.Program()
 	if _, err := os.Stat(path); err != nil {
 		b.Skipf("%v; run make build first", err)
 	}

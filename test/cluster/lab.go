@@ -42,33 +42,50 @@ type Lab struct {
 
 var labs atomic.Int32
 
+// Images are those of `make images`.
+var Images = []string{"../../build/images/nginx.tar", "../../build/images/busybox-1.28.tar"}
+
 // New brings a cluster up with the images of the tests in it; it goes with the test.
 func New(t testing.TB, flags ...string) *Lab {
+	t.Helper()
+	l := Named(t)
+	l.Up(t, flags...)
+	l.LoadImages(t)
+	return l
+}
+
+// Named is a lab that is not up yet; it goes with the test too.
+func Named(t testing.TB) *Lab {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("clusters need root")
 	}
-	l := Named(t)
-	archives := []string{"../../build/images/busybox-1.28.tar", "../../build/images/nginx.tar"}
-	for _, file := range archives {
+	for _, file := range append([]string{Program()}, Images...) {
 		if _, err := os.Stat(file); err != nil {
-			t.Skipf("%v: run `make images`", err)
+			t.Skipf("%v: run `make build images`", err)
 		}
 	}
-	t.Cleanup(func() { l.Down(t) })
-	l.Up(t, flags...)
-	l.Must(t, append([]string{"image", "load", "--name", l.Name, "--data-dir", l.Dir}, archives...)...)
-	return l
-}
-
-// Named is a lab that is not up yet.
-func Named(t testing.TB) *Lab {
-	t.Helper()
-	base := t.TempDir()
-	return &Lab{
+	base, err := os.MkdirTemp("", "duet-test") // sockets in it must have short names: not t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Lab{
 		Name: fmt.Sprintf("t%d-%d", os.Getpid(), labs.Add(1)),
 		Dir:  filepath.Join(base, "data"), Kubeconfig: filepath.Join(base, "kubeconfig"), Home: base,
 	}
+	t.Cleanup(func() {
+		l.Down(t)
+		if err := os.RemoveAll(base); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// LoadImages into the cluster; nodes pull them from there.
+func (l *Lab) LoadImages(t testing.TB) {
+	t.Helper()
+	l.Must(t, append([]string{"image", "load", "--name", l.Name, "--data-dir", l.Dir}, Images...)...)
 }
 
 // Up makes or resumes the cluster.

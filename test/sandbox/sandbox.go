@@ -67,10 +67,10 @@ func Need(t testing.TB) {
 	}
 }
 
-// Run runs a program and returns what it prints; the test fails if the program does.
+// Run runs a program, in a cleanup too, and returns what it prints; the test fails if the program does.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}

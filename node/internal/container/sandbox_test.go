@@ -2,6 +2,7 @@ package container
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -74,6 +75,47 @@ func TestDNS(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 		})
+	}
+}
+
+// D3.9: every policy in the four orders of families: the cluster's servers in the order that the
+// agent was given, which is the Pods' (lab.clusterDNS).
+func TestDNSPolicies(t *testing.T) {
+	const node = "nameserver 192.0.2.53\nsearch example.com\noptions edns0\n"
+	const cluster = "search prod.svc.cluster.local svc.cluster.local cluster.local example.com\noptions ndots:5\n"
+	const own = "nameserver 192.0.2.53\nsearch example.com\noptions edns0\n"
+	for _, order := range []struct{ name, dns, servers, loopback string }{
+		{"v4", "10.96.0.10", "nameserver 10.96.0.10\n", "nameserver 127.0.0.1\n"},
+		{"v6", "fd00:10:96::a", "nameserver fd00:10:96::a\n", "nameserver ::1\n"},
+		{"v4+v6", "10.96.0.10 fd00:10:96::a", "nameserver 10.96.0.10\nnameserver fd00:10:96::a\n", "nameserver 127.0.0.1\nnameserver ::1\n"},
+		{"v6+v4", "fd00:10:96::a 10.96.0.10", "nameserver fd00:10:96::a\nnameserver 10.96.0.10\n", "nameserver ::1\nnameserver 127.0.0.1\n"},
+	} {
+		for _, tt := range []struct{ name, spec, resolv, want string }{
+			{"ClusterFirst", "dnsPolicy: ClusterFirst", node, order.servers + cluster},
+			{"ClusterFirst on the node's network", "{dnsPolicy: ClusterFirst, hostNetwork: true}", node, own},
+			{"ClusterFirstWithHostNet", "{dnsPolicy: ClusterFirstWithHostNet, hostNetwork: true}", node, order.servers + cluster},
+			{"ClusterFirstWithHostNet on the Pods' network", "dnsPolicy: ClusterFirstWithHostNet", node, order.servers + cluster},
+			{"Default", "dnsPolicy: Default", node, own},
+			{"Default, the node has none", "dnsPolicy: Default", "", order.loopback},
+			{"None", "{dnsPolicy: None, dnsConfig: {nameservers: ['2001:db8::1', 192.0.2.1]}}", node, "nameserver 2001:db8::1\nnameserver 192.0.2.1\n"},
+			{"one more server", "{dnsPolicy: ClusterFirst, dnsConfig: {nameservers: ['2001:db8::1']}}", node, order.servers + "nameserver 2001:db8::1\n" + cluster},
+		} {
+			t.Run(tt.name+" "+order.name, func(t *testing.T) {
+				var hosts []netip.Addr
+				for _, server := range strings.Fields(order.dns) {
+					hosts = append(hosts, addrs(map[bool]string{true: "192.0.2.10", false: "2001:db8::10"}[strings.Contains(server, ".")])...)
+				}
+				sandbox, warnings, err := Sandbox(SandboxInput{
+					Pod: podOf(t, tt.spec), HostIPs: hosts, ClusterDNS: addrs(strings.Fields(order.dns)...), ClusterDomain: "cluster.local", ResolvConf: []byte(tt.resolv),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := dnsText(sandbox.DnsConfig, warnings); got != tt.want {
+					t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+				}
+			})
+		}
 	}
 }
 

@@ -78,20 +78,24 @@ func (h *held) load(roots *x509.CertPool) error {
 
 // store writes the file whole.
 func (h *held) store(data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(h.file), ".new-*") // 0600
-	if err != nil {
-		return fmt.Errorf("store a certificate of the node: %w", err)
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), h.file)
-	}
-	if err != nil {
+	if err := replace(h.file, data); err != nil {
 		return fmt.Errorf("store a certificate of the node: %w", err)
 	}
 	return nil
+}
+
+// replace writes a file so that a reader, and who comes after a crash, sees all of it or nothing.
+func replace(file string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
 }
 
 // set makes a pair the present one.

@@ -169,6 +169,10 @@ func (i *Identity) transport(certificate func(*tls.CertificateRequestInfo) (*tls
 	})
 }
 
+// Reconnect closes the connections of all clients that [Identity.Client] has configured; what was
+// under way fails, and what comes next makes new ones.
+func (i *Identity) Reconnect() { i.dialer.CloseAll() }
+
 // SetAddresses says which addresses the serving certificate is for, and has one asked for if the
 // present one is for others. The Node in the API should have them by then: the server issues a
 // certificate only for addresses that it knows to be the node's.

@@ -73,6 +73,7 @@ type Network struct {
 	host    Host
 	synced  cache.DoneChecker
 	changed chan struct{} // capacity 1: something is to be looked at
+	tried   chan struct{} // closed when all was brought to the wanted state once, or that failed
 
 	mu    sync.Mutex
 	ports []hostnet.HostPort
@@ -86,7 +87,7 @@ func New(c Config) (*Network, error) {
 	if c.Bridge == "" {
 		c.Bridge = defaultBridge
 	}
-	n := &Network{config: c, host: c.Host, changed: make(chan struct{}, 1)}
+	n := &Network{config: c, host: c.Host, changed: make(chan struct{}, 1), tried: make(chan struct{})}
 	if n.host == nil {
 		table, err := nft.Open(hostnet.TableName)
 		if err != nil {
@@ -112,6 +113,16 @@ func (n *Network) SetHostPorts(ports []hostnet.HostPort) {
 	n.ports = slices.Clone(ports)
 	n.mu.Unlock()
 	n.wake()
+}
+
+// Await returns when Run has done what it could for the first time. Before that, Pods on a machine that
+// was started anew might get addresses by the configuration that an earlier run left, and have no
+// way to others.
+func (n *Network) Await(ctx context.Context) {
+	select {
+	case <-n.tried:
+	case <-ctx.Done():
+	}
 }
 
 // tableTaken has the table written anew.
@@ -149,6 +160,7 @@ func (n *Network) Run(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
+	var first sync.Once
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,7 +174,9 @@ func (n *Network) Run(ctx context.Context) error {
 			n.tableTaken()
 		case <-retry.C:
 		}
-		if err := n.sync(); err != nil {
+		err := n.sync()
+		first.Do(func() { close(n.tried) })
+		if err != nil {
 			klog.FromContext(ctx).Error(err, "Network not as wanted, trying again", "in", backoff)
 			retry.Reset(backoff)
 			backoff = min(2*backoff, retryLast)

@@ -97,6 +97,32 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
+// A machine that was started anew has the configuration of before, and nothing else yet.
+func TestAwait(t *testing.T) {
+	client := fake.NewClientset(node("a 10.244.0.0/24 172.30.0.3"), node("b 10.244.1.0/24 172.30.0.4"))
+	factory := informers.NewSharedInformerFactory(client, 0)
+	dir, host := t.TempDir(), &fakeHost{}
+	if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(Config{NodeName: "a", Nodes: factory.Core().V1().Nodes().Informer(), ConfDir: dir, Host: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- n.Run(ctx) }()
+	time.AfterFunc(50*time.Millisecond, func() { factory.Start(ctx.Done()) }) // later than a Pod could start
+	n.Await(ctx)
+	if !host.read(func(h *fakeHost) bool { return len(h.routes) == 1 && h.table != nil }) {
+		t.Error("Pods may start without routes")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	client := fake.NewClientset(node("a - 172.30.0.3"), node("b 10.244.1.0/24 172.30.0.4"))

@@ -2,36 +2,14 @@ package nodestatus
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"net/netip"
 	"slices"
 
-	"k8s.io/component-helpers/node/util"
-	"k8s.io/klog/v2"
-
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
 )
-
-// ParseNodeIP reads the value of --node-ip (D2.1): one address or one of each family. What is no
-// address is skipped and logged.
-func ParseNodeIP(ctx context.Context, text string) ([]netip.Addr, error) {
-	list, invalid, err := util.ParseNodeIPArgument(text, "")
-	if len(invalid) > 0 {
-		klog.FromContext(ctx).Info("Values of --node-ip that are no addresses are ignored", "values", invalid)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("bad --node-ip %q: %w", text, err)
-	}
-	var out []netip.Addr
-	for _, ip := range list {
-		a, _ := netip.AddrFromSlice(ip)
-		out = append(out, a.Unmap())
-	}
-	return out, nil
-}
 
 // Preference says which of a machine's addresses are to be the node's.
 type Preference struct {

@@ -109,21 +109,3 @@ func TestChoose(t *testing.T) {
 		})
 	}
 }
-
-// D2.1
-func TestParseNodeIP(t *testing.T) {
-	for _, tt := range []struct{ text, want, err string }{
-		{text: "", want: ""},
-		{text: "192.0.2.1", want: "192.0.2.1"},
-		{text: " 192.0.2.1 , 2001:db8::1 ", want: "192.0.2.1,2001:db8::1"},
-		{text: "2001:db8::1,192.0.2.1", want: "2001:db8::1,192.0.2.1"},
-		{text: "what,192.0.2.1", want: "192.0.2.1"},
-		{text: "192.0.2.1,192.0.2.2", err: `bad --node-ip "192.0.2.1,192.0.2.2": must contain either a single IP or a dual-stack pair of IPs`},
-		{text: "::,192.0.2.2", err: `bad --node-ip "::,192.0.2.2": dual-stack node IP cannot include '0.0.0.0' or '::'`},
-	} {
-		got, err := ParseNodeIP(t.Context(), tt.text)
-		if tt.err == "" && err != nil || tt.err != "" && (err == nil || err.Error() != tt.err) || dualstack.Join(got) != tt.want {
-			t.Errorf("%q: got %q, %v", tt.text, dualstack.Join(got), err)
-		}
-	}
-}

@@ -54,6 +54,9 @@ type Config struct {
 	// Changed, if not nil, is called with the node's addresses whenever others have been written into
 	// the Node. It must not block.
 	Changed func([]netip.Addr)
+	// Moved, if not nil, is called when an address that was the node's is so no longer, before the API
+	// is told: connections from there are dead, and nobody says so. It must not block.
+	Moved func()
 	// Clock is the system's if nil, Read and Watch are hostnet's.
 	Clock clock.Clock
 	Read  func() (hostnet.State, error)
@@ -216,6 +219,10 @@ func (s *Status) look(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
 	s.addresses = now
 	s.mu.Unlock()
+	gone := slices.ContainsFunc(before, func(a netip.Addr) bool { return !slices.Contains(now, a) })
+	if gone && s.config.Moved != nil {
+		s.config.Moved()
+	}
 	return true, nil
 }
 

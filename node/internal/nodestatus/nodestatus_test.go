@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,11 +181,13 @@ func TestRun(t *testing.T) {
 	state := machine(t, "eth0 172.30.0.3/24\neth0 fd00:172:30::3/64")
 	var changed func()
 	var told [][]netip.Addr
+	var moved atomic.Int32
 	s, err := New(Config{
 		Name: "worker0", Client: client, Runtime: runtime, Nodes: factory.Core().V1().Nodes().Informer(), RootDir: t.TempDir(),
 		Port: 10250, MaxPods: 110, Labels: map[string]string{"disk": "fast"},
 		Taints:  []corev1.Taint{{Key: "k", Effect: corev1.TaintEffectNoSchedule}},
 		Changed: func(a []netip.Addr) { mu.Lock(); told = append(told, a); mu.Unlock() },
+		Moved:   func() { moved.Add(1) },
 		Read:    func() (hostnet.State, error) { mu.Lock(); defer mu.Unlock(); return state, nil },
 		Watch: func(ctx context.Context, fn func()) error {
 			mu.Lock()
@@ -259,6 +262,9 @@ func TestRun(t *testing.T) {
 		t.Errorf("host addresses %v", got)
 	}
 	eventually(t, "told three times", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == 3 })
+	if n := moved.Load(); n != 1 {
+		t.Errorf("it lost an address once, and said so %d times", n)
+	}
 
 	if err := client.CoreV1().Nodes().Delete(ctx, "worker0", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)

@@ -2,17 +2,13 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
+	"net/netip"
 	"time"
 
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
-
-	"github.com/duetk8s/duet/hostnet"
 )
 
 const (
@@ -61,42 +57,18 @@ type forwarder struct {
 }
 
 // PortForward copies between a stream of the request and a port of the Pod until the Pod closes the
-// connection or the request ends.
+// connection or the request ends. It tries the Pod's loopback address in both families: a program may
+// listen in one only.
 func (f *forwarder) PortForward(_ context.Context, _, _ string, port int32, stream io.ReadWriteCloser) error {
-	conn, err := f.connect(port)
+	number := uint16(port) //nolint:gosec // the library has checked it
+	conn, err := dial(f.request, f.namespace, []netip.AddrPort{
+		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), number), netip.AddrPortFrom(netip.IPv6Loopback(), number),
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to connect to port %d in the pod: %w", port, err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(f.request, func() { conn.Close() })()
-	go func() { // ends with the stream, which the caller closes when we return
-		if _, err := io.Copy(conn, stream); err != nil {
-			conn.Close()
-			return
-		}
-		_ = conn.(*net.TCPConn).CloseWrite() // the Pod may still have something to say
-	}()
-	if _, err := io.Copy(stream, conn); err != nil && f.request.Err() == nil && !errors.Is(err, net.ErrClosed) {
+	if err := join(f.request, conn, stream); err != nil {
 		return fmt.Errorf("forward port %d: %w", port, err)
 	}
 	return nil
-}
-
-// connect tries the Pod's loopback address in both families: a program may listen in one only.
-func (f *forwarder) connect(port int32) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(f.request, connectTimeout)
-	defer cancel()
-	var conn net.Conn
-	var failed []error
-	for _, host := range []string{"127.0.0.1", "::1"} {
-		err := hostnet.Within(f.namespace, func() (err error) {
-			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
-			return err
-		})
-		if err == nil {
-			return conn, nil
-		}
-		failed = append(failed, err)
-	}
-	return nil, fmt.Errorf("failed to connect to port %d in the pod: %w", port, errors.Join(failed...))
 }

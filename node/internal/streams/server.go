@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type Pods interface {
 	Pods() []*corev1.Pod
 	Container(pod types.UID, name string) (id, logPath string, ok bool)
 	Sandbox(pod types.UID) (id string, ok bool)
+	// Addresses of a Pod, in its order; those of the node for a Pod on the node's network.
+	Addresses(pod types.UID) []netip.Addr
 }
 
 // Runtime is what streams need of the runtime: a part of CRI's runtime service, and the path of a
@@ -139,6 +142,7 @@ func (s *Server) handler() http.Handler {
 			"/attach/{namespace}/{pod}/{uid}/{container}": s.attach,
 			"/portForward/{namespace}/{pod}":              s.portForward,
 			"/portForward/{namespace}/{pod}/{uid}":        s.portForward,
+			"/connect/{namespace}/{pod}/{uid}":            s.connect,
 		} {
 			handle(method+pattern, act, fn)
 		}

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +87,7 @@ type fakeNode struct {
 	pods map[string]*corev1.Pod
 	ids  map[string]string // CONTAINER: id of the only Pod's
 	logs string            // directory
+	ips  []netip.Addr      // of the only Pod
 
 	mu    sync.Mutex
 	url   string // of the runtime's streaming server
@@ -115,6 +117,7 @@ func (n *fakeNode) Container(_ types.UID, name string) (id, logPath string, ok b
 }
 
 func (n *fakeNode) Sandbox(uid types.UID) (string, bool) { return "sandbox", uid == "uid" }
+func (n *fakeNode) Addresses(types.UID) []netip.Addr     { return n.ips }
 
 func (n *fakeNode) ask(format string, args ...any) (string, error) {
 	n.mu.Lock()
@@ -275,6 +278,7 @@ func TestWhoMayWhat(t *testing.T) {
 		{"by token, its own resource only", "scraper", "", "GET", "/healthz", "403 Forbidden (user=scraper, verb=get, resource=nodes, subresource(s)=[healthz proxy])"},
 		{"reading is not acting, even with GET", "", "good", "GET", "/exec/default/web/main?command=id&output=1", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
 		{"reading is not acting", "", "good", "POST", "/portForward/default/web", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
+		{"reading is not connecting, even with GET", "", "good", "GET", "/connect/default/web/uid?port=80", "403 Forbidden (user=friend, verb=create, resource=nodes, subresource(s)=[proxy])"},
 		{"no right at all", "nobody", "", "GET", "/pods", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[pods proxy])"},
 		{"no right, no such path", "nobody", "", "GET", "/what", "403 Forbidden (user=nobody, verb=get, resource=nodes, subresource(s)=[proxy])"},
 		{"no such path", "kube-apiserver-kubelet-client", "", "GET", "/what", "404 404 page not found"},
@@ -433,4 +437,98 @@ func TestActions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConnect: a connection to a Pod's port, at its addresses in order, and at no others.
+func TestConnect(t *testing.T) {
+	v4, v6 := echo(t, "127.0.0.1"), echo(t, "::1")
+	both := []netip.Addr{v4.Addr(), v6.Addr()}
+	for _, tt := range []struct {
+		name string
+		ips  []netip.Addr
+		path string
+		want string
+	}{
+		{"the only address", both[:1], fmt.Sprintf("uid?port=%d", v4.Port()), v4.String() + " hello"},
+		{"the second, the first refuses", both, fmt.Sprintf("uid?port=%d", v6.Port()), v6.String() + " hello"},
+		{"the first, in the other order", []netip.Addr{both[1], both[0]}, fmt.Sprintf("uid?port=%d", v4.Port()), v4.String() + " hello"},
+		{"asked for IPv4", both, fmt.Sprintf("uid?address=127.0.0.1&port=%d", v4.Port()), v4.String() + " hello"},
+		{"asked for IPv6", both, fmt.Sprintf("uid?address=::1&port=%d", v6.Port()), v6.String() + " hello"},
+		{"asked for, and refused", both, fmt.Sprintf("uid?address=::1&port=%d", v4.Port()), fmt.Sprintf("502 dial tcp [::1]:%d: connect: connection refused", v4.Port())},
+		{"not the Pod's", both, "uid?address=127.0.0.2&port=80", `400 "127.0.0.2" is no address of the pod`},
+		{"no address", both, "uid?address=localhost&port=80", `400 "localhost" is no address of the pod`},
+		{"no port", both, "uid?address=::1", `400 port "" is no number of a port`},
+		{"too large a port", both, "uid?port=65536", `400 port "65536" is no number of a port`},
+		{"no address yet", nil, "uid?port=80", "400 the pod has no address"},
+		{"the Pod of that name before", both, "uid-before?port=80", "404 pod does not exist"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			node := newNode(t)
+			node.ips = tt.ips
+			url, _, ca := serve(t, node)
+			if got := upgrade(t, url, ca, "/connect/default/web/"+tt.path, "tcp"); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	node := newNode(t)
+	node.ips = both
+	url, _, ca := serve(t, node)
+	if got := upgrade(t, url, ca, "/connect/default/web/uid?port=80", "SPDY/3.1"); got != "400 upgrade to tcp required" {
+		t.Errorf("without an upgrade: %q", got)
+	}
+}
+
+// echo is a server that answers a line with its own address before it, once the client has said all.
+func echo(t *testing.T, host string) netip.AddrPort {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Skip(err) // a machine without IPv6
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			text, _ := io.ReadAll(conn)
+			fmt.Fprintf(conn, "%s %s", conn.LocalAddr(), text)
+			conn.Close()
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// upgrade asks for a path, says hello when the connection is upgraded, and returns what comes back.
+func upgrade(t *testing.T, url string, ca *authority, path, protocol string) string {
+	t.Helper()
+	host, roots := strings.TrimPrefix(url, "https://"), x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{ca.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, host, protocol)
+	reader := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(answer.Body)
+		return fmt.Sprint(answer.StatusCode, " ", strings.TrimSpace(string(body)))
+	}
+	fmt.Fprint(conn, "hello")
+	if err := conn.(*tls.Conn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }

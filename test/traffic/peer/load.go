@@ -14,34 +14,37 @@ import (
 
 // tally is what became of the requests to one address.
 type tally struct {
-	mu      sync.Mutex
-	ok      int
-	failed  int
-	longest time.Duration // between the beginning of a request and its answer
-	by      map[string]int
-	news    []string // failures not printed yet
+	mu     sync.Mutex
+	ok     int
+	failed int
+	last   time.Time     // an answer came
+	gap    time.Duration // the longest between two answers
+	by     map[string]int
+	news   []string // failures not printed yet
 }
 
 func (t *tally) add(began time.Time, said string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	t.longest = max(t.longest, now.Sub(began))
 	if err != nil {
 		t.failed++
 		t.news = append(t.news, fmt.Sprintf("%s after %s: %v", now.Format("15:04:05.000"), now.Sub(began).Round(time.Millisecond), err))
 		return
 	}
-	t.ok++
+	if t.ok++; t.ok > 1 {
+		t.gap = max(t.gap, now.Sub(t.last))
+	}
+	t.last = now
 	who, _, _ := strings.Cut(said, " ")
 	t.by[who]++
 }
 
-// String is "17 ok, 0 failed, longest 12ms, p0=9 p1=8", and the failures in lines of their own.
+// String is "17 ok, 0 failed, longest gap 12ms, p0=9 p1=8", and the failures in lines of their own.
 func (t *tally) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := fmt.Sprintf("%d ok, %d failed, longest %s,", t.ok, t.failed, t.longest.Round(time.Millisecond))
+	out := fmt.Sprintf("%d ok, %d failed, longest gap %s,", t.ok, t.failed, t.gap.Round(time.Millisecond))
 	for _, who := range slices.Sorted(maps.Keys(t.by)) {
 		out += fmt.Sprintf(" %s=%d", who, t.by[who])
 	}
@@ -53,10 +56,12 @@ func (t *tally) String() string {
 }
 
 const (
-	slow  = 10 * time.Second // no answer at all
-	pause = 2 * time.Millisecond
+	pause = 5 * time.Millisecond
 	tell  = 100 * time.Millisecond
 )
+
+// slow is how long to wait for an answer.
+var slow time.Duration
 
 // ask loads pairs of a network and an address until the input ends, and prints a line for each of
 // them again and again: "tcp4 10.96.0.7:80 17 ok, …".

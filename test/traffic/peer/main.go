@@ -1,13 +1,13 @@
 // Program peer is both ends of the connections that the traffic tests make: it answers who it is and
 // whom it sees, and it asks others. It runs in Pods, in the namespaces of nodes and outside of them.
 //
-//	peer serve NAME PORT ADDRESS…      answer on TCP, UDP and SCTP at each of the addresses
+//	peer serve NAME PORT ADDRESS,…     answer on TCP, UDP and SCTP at each of the addresses
 //	peer probe [-dns ADDRESS]          read lines "tcp4 10.96.0.7:80", print each with the answer to it
 //	peer load tcp4 10.96.0.7:80 …      ask without a pause until the input ends, print what happened
 //	peer hold tcp4 10.96.0.7:80 …      the same, each on one connection
 //
 // An answer is the server's name and the source that it saw: "p0 10.244.0.5". Where there is none it
-// is refused (reset, or ICMP says so), timeout, or noroute; or the error itself.
+// is refused (reset, or ICMP says so), timeout, noroute or noname; or the error itself.
 package main
 
 import (
@@ -32,7 +32,8 @@ func main() {
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	dns := flags.String("dns", "", "name server to ask instead of the system's")
-	linger := flags.Duration("linger", 0, "how long to serve on when asked to end")
+	until := flags.String("until", "", "a file: serve on, when asked to end, until it exists")
+	flags.DurationVar(&slow, "patience", 10*time.Second, "how long load and hold wait for an answer")
 	_ = flags.Parse(os.Args[2:])
 	if *dns != "" {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -42,7 +43,7 @@ func main() {
 	args := flags.Args()
 	switch os.Args[1] {
 	case "serve":
-		fatal(run(args, *linger))
+		fatal(run(args, *until))
 	case "probe":
 		probe()
 	case "load":
@@ -59,11 +60,11 @@ func fatal(err error) {
 	}
 }
 
-// run serves until SIGTERM and a while longer, as a server does that lets its clients go elsewhere
-// first; then it takes no more connections and ends those it has.
-func run(args []string, linger time.Duration) error {
+// run serves until SIGTERM, and on until its clients have gone elsewhere, which somebody else has to
+// tell it by a file.
+func run(args []string, until string) error {
 	name, port := args[0], args[1]
-	for _, address := range args[2:] {
+	for address := range strings.SplitSeq(args[2], ",") {
 		if err := serve(name, address, port); err != nil {
 			return err
 		}
@@ -71,7 +72,12 @@ func run(args []string, linger time.Duration) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
 	<-end
-	time.Sleep(linger)
+	for until != "" {
+		if _, err := os.Stat(until); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	return nil
 }
 
@@ -187,28 +193,44 @@ func call(network, at string, wait time.Duration) (string, error) {
 	return exchange(c, wait)
 }
 
-// exchange a line on a connection.
+// resend is how long a client of UDP waits before it asks again.
+const resend = time.Second
+
+// exchange a line on a connection. Over UDP it asks again on the same socket, as clients have to: a
+// packet may be lost, but not all of them. EPERM says that the node itself let the packet vanish;
+// whether it tells the sender more than that comes next.
 func exchange(c net.Conn, wait time.Duration) (string, error) {
-	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
-		return "", err
-	}
-	if _, err := io.WriteString(c, "who\n"); err != nil {
-		return "", err
-	}
+	_, packets := c.(*net.UDPConn)
 	b := make([]byte, 200)
-	n, err := c.Read(b)
-	return strings.TrimSpace(string(b[:n])), err
+	for end := time.Now().Add(wait); ; {
+		try := end
+		if again := time.Now().Add(resend); packets && again.Before(end) {
+			try = again
+		}
+		if err := c.SetDeadline(try); err != nil {
+			return "", err
+		}
+		if _, err := io.WriteString(c, "who\n"); err != nil && !errors.Is(err, syscall.EPERM) {
+			return "", err
+		}
+		n, err := c.Read(b)
+		if err == nil || try == end || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return strings.TrimSpace(string(b[:n])), err
+		}
+	}
 }
 
 // say puts what came of a request into a word.
 func say(answer string, err error) string {
 	var slow net.Error
+	var unknown *net.DNSError
 	switch {
 	case err == nil:
 		return answer
-	// What the node itself refuses, a local connect or send sees as EPERM.
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPERM):
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
+	case errors.As(err, &unknown) && unknown.IsNotFound:
+		return "noname"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "noroute"
 	case errors.Is(err, syscall.EAGAIN), errors.As(err, &slow) && slow.Timeout():

@@ -1,0 +1,10 @@
+package neighbor
+
+import (
+	"os"
+	"testing"
+
+	"github.com/duetk8s/duet/hostnet/sandbox"
+)
+
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }

@@ -1,0 +1,282 @@
+package bench_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/cluster"
+)
+
+const (
+	changes    = 50 // of each kind at each number of Services
+	packetPort = 9
+	every      = 300 * time.Microsecond // a packet
+)
+
+// BenchmarkNodeFirstPacket measures from the call that changes the API until the first packet that is
+// answered: on both nodes of a lab, in both families, the last of the four. The change goes all the way:
+// server, EndpointSlice controller, proxy, kernel.
+//
+//   - service: a new Service for a Pod that runs
+//   - endpoint: a Pod that runs gets the label that a Service without endpoints waits for
+//
+// Beside it, how long the call itself takes. The commit is within the call; what is left of the time
+// after it is what a user can notice.
+func BenchmarkNodeFirstPacket(b *testing.B) {
+	l := cluster.New(b, "--nodes", "2")
+	p := newPackets(b, l)
+	full := 0
+	for _, n := range []int{100, 10000} {
+		fill(b, l, full, n)
+		full = n
+		b.Run(fmt.Sprintf("services=%d/service", n), func(b *testing.B) { p.measure(b, p.newService) })
+		b.Run(fmt.Sprintf("services=%d/endpoint", n), func(b *testing.B) { p.measure(b, p.newEndpoint) })
+	}
+}
+
+// packets is a Pod that echoes, and sockets of the nodes that ask.
+type packets struct {
+	*cluster.Lab
+	serial int
+}
+
+func newPackets(b *testing.B, l *cluster.Lab) *packets {
+	b.Helper()
+	l.Create(b, cluster.Busybox("echo", cluster.Forever, cluster.On("worker0")))
+	pod := l.Ready(b, "echo")[0]
+	path := fmt.Sprintf("/proc/%d/ns/net", l.Inside(b, pod)[0])
+	for _, ip := range pod.Status.PodIPs { // each by itself, to answer from it
+		var echo net.PacketConn
+		err := hostnet.Within(path, func() (err error) {
+			echo, err = net.ListenPacket("udp", net.JoinHostPort(ip.IP, strconv.Itoa(packetPort)))
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = echo.Close() })
+		go func() {
+			buffer := make([]byte, 64)
+			for {
+				n, from, err := echo.ReadFrom(buffer)
+				if err != nil {
+					return
+				}
+				_, _ = echo.WriteTo(buffer[:n], from)
+			}
+		}()
+	}
+	return &packets{Lab: l}
+}
+
+// next gives addresses that no Service has had, of the part of the ranges that is kept for those who
+// ask for one.
+func (p *packets) next() []string {
+	p.serial++
+	return []string{fmt.Sprintf("10.96.0.%d", 20+p.serial), fmt.Sprintf("fd00:10:96::%x", 20+p.serial)}
+}
+
+func (p *packets) measure(b *testing.B, prepare func(b *testing.B) (addresses []string, change func() error)) {
+	var calls, packets []time.Duration
+	for range changes {
+		addresses, change := prepare(b)
+		arrived := p.ask(b, addresses)
+		began := time.Now()
+		if err := change(); err != nil {
+			b.Fatal(err)
+		}
+		calls = append(calls, time.Since(began))
+		packets = append(packets, arrived(b).Sub(began))
+	}
+	after := make([]time.Duration, len(calls))
+	for i := range calls {
+		after[i] = packets[i] - calls[i]
+	}
+	b.ReportMetric(median(calls), "call-p50-ms")
+	b.ReportMetric(high(calls), "call-p99-ms")
+	b.ReportMetric(median(packets), "packet-p50-ms")
+	b.ReportMetric(high(packets), "packet-p99-ms")
+	b.ReportMetric(median(after), "after-call-p50-ms")
+	b.ReportMetric(high(after), "after-call-p99-ms")
+	once(b)
+}
+
+// newService is made by the change.
+func (p *packets) newService(b *testing.B) ([]string, func() error) {
+	b.Helper()
+	label := map[string]string{"echo": "yes"}
+	p.label(b, label)
+	svc := p.service(label)
+	return svc.Spec.ClusterIPs, func() error {
+		_, err := p.Client.CoreV1().Services("default").Create(b.Context(), svc, metav1.CreateOptions{})
+		return err
+	}
+}
+
+// newEndpoint is a Pod's new label.
+func (p *packets) newEndpoint(b *testing.B) ([]string, func() error) {
+	b.Helper()
+	label := map[string]string{"echo": strconv.Itoa(p.serial)}
+	svc := p.service(label)
+	if _, err := p.Client.CoreV1().Services("default").Create(b.Context(), svc, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	cluster.Eventually(b, "slices of "+svc.Name, func() string { // they have no endpoints yet
+		list, err := p.Client.DiscoveryV1().EndpointSlices("default").List(b.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + svc.Name})
+		if err != nil || len(list.Items) != 2 {
+			return fmt.Sprint(err, len(list.Items))
+		}
+		return ""
+	})
+	return svc.Spec.ClusterIPs, func() error { return p.patch(b, label) }
+}
+
+func (p *packets) service(selector map[string]string) *corev1.Service {
+	addresses := p.next()
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("packet-%d", p.serial)},
+		Spec: corev1.ServiceSpec{
+			IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicyRequireDualStack), ClusterIPs: addresses, ClusterIP: addresses[0], Selector: selector,
+			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(packetPort)}},
+		},
+	}
+}
+
+func (p *packets) patch(b *testing.B, labels map[string]string) error {
+	b.Helper()
+	text := fmt.Sprintf(`{"metadata":{"labels":{"echo":%q}}}`, labels["echo"])
+	_, err := p.Client.CoreV1().Pods("default").Patch(b.Context(), "echo", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
+	return err
+}
+
+func (p *packets) label(b *testing.B, labels map[string]string) {
+	b.Helper()
+	if err := p.patch(b, labels); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// ask sends packets to all the addresses from both nodes until each has been answered; arrived returns
+// when the last one was.
+func (p *packets) ask(b *testing.B, addresses []string) (arrived func(b *testing.B) time.Time) {
+	b.Helper()
+	var mu sync.Mutex
+	var last time.Time
+	var all sync.WaitGroup
+	for _, node := range []string{"worker0", "worker1"} {
+		for _, address := range addresses {
+			var c net.Conn
+			err := hostnet.Within(p.Namespace(node), func() (err error) {
+				c, err = net.Dial("udp", net.JoinHostPort(address, "80"))
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			all.Go(func() {
+				at := firstAnswer(c)
+				mu.Lock()
+				defer mu.Unlock()
+				if at.After(last) {
+					last = at
+				}
+			})
+		}
+	}
+	return func(b *testing.B) time.Time {
+		b.Helper()
+		all.Wait()
+		return last
+	}
+}
+
+// firstAnswer sends until something comes back. Nothing may stop it earlier: what is refused or
+// dropped before is what is waited for.
+func firstAnswer(c net.Conn) time.Time {
+	defer c.Close()
+	answered := make(chan time.Time)
+	go func() {
+		buffer := make([]byte, 64)
+		for {
+			if _, err := c.Read(buffer); err == nil {
+				answered <- time.Now()
+				return
+			}
+		}
+	}()
+	for ticker := time.NewTicker(every); ; {
+		select {
+		case at := <-answered:
+			ticker.Stop()
+			return at
+		case <-ticker.C:
+			_, _ = c.Write([]byte("echo"))
+		}
+	}
+}
+
+// fill makes Services, numbers from to below to, in both families, each with two endpoints that do
+// not exist.
+func fill(b *testing.B, l *cluster.Lab, from, to int) {
+	b.Helper()
+	names := make([]string, to-from)
+	for i := range names {
+		names[i] = fmt.Sprintf("fill-%d", from+i)
+	}
+	var made int
+	for batch := range slices.Chunk(names, 16) {
+		err := atOnce(batch, func(_ int, name string) error {
+			svc := &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec: corev1.ServiceSpec{
+					IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicyRequireDualStack), Ports: []corev1.ServicePort{{Port: 80}},
+				},
+			}
+			if _, err := l.Client.CoreV1().Services("default").Create(b.Context(), svc, metav1.CreateOptions{}); err != nil {
+				return err
+			}
+			for i, f := range dualstack.Families() {
+				if err := fillSlice(b, l, name, f, []string{"10.244.200.9", "fd00:10:244:c8::9"}[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		made += len(batch)
+	}
+	b.Logf("%d Services made", made)
+}
+
+func fillSlice(b *testing.B, l *cluster.Lab, service string, f dualstack.Family, first string) error {
+	b.Helper()
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{GenerateName: service + "-", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		AddressType: discoveryv1.AddressType(f),
+		Ports:       []discoveryv1.EndpointPort{{Name: new(string), Port: ptr.To[int32](80), Protocol: ptr.To(corev1.ProtocolTCP)}},
+	}
+	address := netip.MustParseAddr(first)
+	for range 2 {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{address.String()}})
+		address = address.Next()
+	}
+	_, err := l.Client.DiscoveryV1().EndpointSlices("default").Create(b.Context(), s, metav1.CreateOptions{})
+	return err
+}
