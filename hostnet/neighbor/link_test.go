@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/duetk8s/duet/hostnet"
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // ear notes what a link hears.

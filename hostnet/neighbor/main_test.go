@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/duetk8s/duet/hostnet/sandbox"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
