@@ -17,7 +17,7 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/loadbalancer/announce"
-	lab "github.com/duetk8s/duet/test/cluster"
+	"github.com/duetk8s/duet/test/cluster"
 )
 
 const (
@@ -31,9 +31,9 @@ const (
 // answers again. It measures the longest time without an answer, after the death (gap) and from
 // the return until a while after the move back (return).
 func BenchmarkFailover(b *testing.B) {
-	c := newCluster(b)
+	c := newLab(b)
 	c.up(b, 2)
-	c.loadImages(b)
+	c.LoadImages(b)
 	w := c.watchPods(b)
 	server := pod("server") // on the node that stays
 	server.Labels, server.Spec.NodeName = map[string]string{"app": "server"}, "worker0"
@@ -42,7 +42,6 @@ func BenchmarkFailover(b *testing.B) {
 	}
 	vips := c.balancer(b, "worker1")
 	outside := c.outside(b)
-	killer := &lab.Lab{Name: c.name, Dir: c.data()}
 	var gaps, returns [2][]time.Duration
 	for range failovers {
 		dials := knock(b, outside, vips)
@@ -50,8 +49,8 @@ func BenchmarkFailover(b *testing.B) {
 		for _, d := range dials {
 			d.longest() // begins anew
 		}
-		ip(b, "-n duet-"+c.name+"-net link set worker1 down")
-		killer.Kill(b, lab.Box, "worker1")
+		ip(b, "-n duet-"+c.Name+"-net link set worker1 down")
+		c.Kill(b, cluster.Box, "worker1")
 		before := [2]int{dials[0].total(), dials[1].total()}
 		await(b, "answers of the other node", func() bool { return dials[0].total() > before[0]+20 && dials[1].total() > before[1]+20 })
 		for i, d := range dials {
@@ -77,7 +76,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 func await(b *testing.B, what string, done func() bool) {
 	b.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(cluster.Patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			b.Fatalf("no %s", what)
 		}
@@ -85,7 +84,7 @@ func await(b *testing.B, what string, done func() bool) {
 }
 
 // balancer makes a Service that a node is elected for, and returns its addresses, IPv4 first.
-func (c *cluster) balancer(b *testing.B, node string) (vips []netip.Addr) {
+func (c *lab) balancer(b *testing.B, node string) (vips []netip.Addr) {
 	b.Helper()
 	policy := corev1.IPFamilyPolicyRequireDualStack
 	for _, name := range numberedNames("lb", 64) {
@@ -118,9 +117,9 @@ func (c *cluster) balancer(b *testing.B, node string) (vips []netip.Addr) {
 }
 
 // outside makes a namespace on the lab's network that is no node, and returns its path.
-func (c *cluster) outside(b *testing.B) string {
+func (c *lab) outside(b *testing.B) string {
 	b.Helper()
-	name, bridge := "outside-"+c.name, "duet-"+c.name+"-net"
+	name, bridge := "outside-"+c.Name, "duet-"+c.Name+"-net"
 	ip(b, "netns add "+name)
 	b.Cleanup(func() { ip(b, "netns del "+name) })
 	for line := range strings.Lines(strings.NewReplacer("OUTSIDE", name, "BRIDGE", bridge).Replace(`link add outside netns BRIDGE type veth peer name eth0 netns OUTSIDE

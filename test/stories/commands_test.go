@@ -127,7 +127,7 @@ var unsteady = []struct {
 	{regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000`), "<time>"},
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "<uid>"},
 	{regexp.MustCompile(`("?resourceVersion"?: ?"?)\d+`), "${1}<revision>"},
-	{regexp.MustCompile(`(?m)(  +)(?:\d{1,3}s|\d+m(?:\d+s)?)(  +|$)`), "${1}0s${2}"},
+	{regexp.MustCompile(`(?m)(  +)(?:\d{1,3}s|\d{1,2}m(?:\d+s)?)(  +|$)`), "${1}0s${2}"},
 	{regexp.MustCompile(`"A_\.-\w{5}"`), `"A_.-<random>"`},
 	{regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`), "X509SHA256=<hash>"},
 }

@@ -1,4 +1,4 @@
-// Program peer is both ends of the connections that the traffic tests make: it answers who it is and
+// Command peer is both ends of the connections that the traffic tests make: it answers who it is and
 // whom it sees, and it asks others. It runs in Pods, in the namespaces of nodes and outside of them.
 //
 //	peer serve NAME PORT ADDRESS,…     answer on TCP, UDP and SCTP at each of the addresses
