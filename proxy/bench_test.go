@@ -49,7 +49,7 @@ func nth(i, change int) []Port {
 // BenchmarkCold writes all of them at once; floor has nft do it with the same maps from a file.
 func BenchmarkCold(b *testing.B) {
 	for _, n := range []int{1000, 10000, 30000} {
-		var file string
+		file := filepath.Join(b.TempDir(), "floor.nft")
 		b.Run(fmt.Sprintf("services=%d/proxy", n), func(b *testing.B) {
 			p := filled(b, n)
 			for b.Loop() {
@@ -58,16 +58,9 @@ func BenchmarkCold(b *testing.B) {
 				}
 			}
 			b.StopTimer()
-			if file == "" {
-				dir, err := os.MkdirTemp("/run", "") // the sandbox's own
-				if err != nil {
-					b.Fatal(err)
-				}
-				file = filepath.Join(dir, "floor.nft")
-				table := sandbox.Run(b, "nft", "list", "table", "inet", TableName)
-				if err := os.WriteFile(file, []byte("table inet duet-proxy\ndelete table inet duet-proxy\n"+table), 0o600); err != nil {
-					b.Fatal(err)
-				}
+			table := sandbox.Run(b, "nft", "list", "table", "inet", TableName)
+			if err := os.WriteFile(file, []byte("table inet duet-proxy\ndelete table inet duet-proxy\n"+table), 0o600); err != nil {
+				b.Fatal(err)
 			}
 		})
 		b.Run(fmt.Sprintf("services=%d/floor", n), func(b *testing.B) {
@@ -185,7 +178,7 @@ func connect(to string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(s) //nolint:errcheck // it is a benchmark
+	defer unix.Close(s)
 	if err := unix.SetsockoptLinger(s, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 		return 0, err
 	}

@@ -110,7 +110,7 @@ func serve(t testing.TB, ns, ips string) {
 		if listener, err = net.Listen("tcp", ":8080"); err != nil {
 			return err
 		}
-		for _, ip := range strings.Fields(ips) { // each by itself, to answer from it
+		for ip := range strings.FieldsSeq(ips) { // each by itself, to answer from it
 			c, err := net.ListenPacket("udp", net.JoinHostPort(ip, "8080"))
 			if err != nil {
 				return err

@@ -220,7 +220,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	p.table = table
-	defer table.Close() //nolint:errcheck // nothing is lost with it
+	defer table.Close()
 	if !cache.WaitFor(ctx, "", p.synced...) {
 		return nil
 	}

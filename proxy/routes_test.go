@@ -73,7 +73,7 @@ func TestChoose(t *testing.T) {
 		"":                          {dualstack.IPv4: 2, dualstack.IPv6: 2},
 	} {
 		var list []netip.Addr
-		for _, ip := range strings.Fields(own) {
+		for ip := range strings.FieldsSeq(own) {
 			list = append(list, netip.MustParseAddr(ip))
 		}
 		if got := choose(hostnet.State{Addresses: all}, list); !maps.Equal(got, want) {
