@@ -3,6 +3,7 @@ package assemble
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -24,13 +25,12 @@ const (
 	agentGarbage  = 8 << 20
 )
 
-// settleAfter is how long after its start a server or agent is taken to have done what only starting
-// needs.
+// settleAfter is how long after its start, or after garbage was collected, a server or agent is taken
+// to have done what there was to do.
 const settleAfter = 3 * time.Second
 
 // tune sets when garbage is collected, after each collection anew: not before there are so many
-// bytes of it. GOGC in the environment says
-// otherwise.
+// bytes of it. GOGC in the environment says otherwise.
 //
 // Concurrency: the runtime calls it back from a goroutine of its own.
 func tune(garbage uint64) {
@@ -60,17 +60,66 @@ func afterCollection(f func()) {
 	runtime.AddCleanup(canary, func(f func()) { f() }, f)
 }
 
-// settle gives back to the system, once, what only starting needed: garbage, and the pages of the
-// program itself that were touched while its packages were initialized.
-func settle(ctx context.Context) {
-	select {
-	case <-time.After(settleAfter):
+// settle gives back to the system what only a start or a burst of work needed: garbage, and the pages
+// of the program itself that were touched meanwhile. It does so when nothing was collected for a
+// while, if this process has grown by so many bytes since it did so last.
+func settle(ctx context.Context, worth int64) {
+	settler{settleAfter, worth, resident, func() {
 		debug.FreeOSMemory()
 		if err := unmapProgram(); err != nil {
 			klog.FromContext(ctx).V(2).Info("Cannot give back pages of the program", "err", err)
 		}
-	case <-ctx.Done():
+	}}.run(ctx)
+}
+
+type settler struct {
+	after    time.Duration
+	worth    int64
+	resident func() int64
+	giveBack func()
+}
+
+func (s settler) run(ctx context.Context) {
+	collected := make(chan struct{}, 1)
+	var watch func()
+	watch = func() {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		afterCollection(watch)
 	}
+	watch()
+	quiet := time.NewTimer(s.after)
+	defer quiet.Stop()
+	least := int64(math.MinInt64 / 2) // the first time, all is worth it
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-collected:
+			quiet.Reset(s.after)
+		case <-quiet.C:
+			now := s.resident()
+			if now-least > s.worth {
+				s.giveBack()
+				now = s.resident()
+				least = now
+			}
+			least = min(least, now)
+		}
+	}
+}
+
+// resident is how many bytes of this process are in memory.
+func resident() int64 {
+	data, _ := os.ReadFile("/proc/self/statm")
+	var size, pages int64
+	_, _ = fmt.Sscan(string(data), &size, &pages) // zeros where there is no such file
+	return pages * int64(os.Getpagesize())
 }
 
 // unmapProgram has the kernel forget which pages of the program this process has touched. They stay

@@ -80,7 +80,7 @@ func Node(ctx context.Context, cfg NodeConfig) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var settled sync.WaitGroup
-	settled.Go(func() { settle(ctx) })
+	settled.Go(func() { settle(ctx, agentGarbage) })
 	defer settled.Wait()
 	defer cancel()
 	return agent.Run(ctx)

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/duetk8s/duet/apiserver"
 	"github.com/duetk8s/duet/clusterip"
@@ -64,6 +65,11 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	// Before etcd, which writes as it starts: a damaged key changes nothing.
+	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
+	if err != nil {
+		return err
+	}
 	images, err := registry.Open(filepath.Join(cfg.DataDir, "registry"))
 	if err != nil {
 		return err
@@ -74,7 +80,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer store.close()
-	api, err := newAPI(ctx, cfg, certificates, images, store.client)
+	api, err := newAPI(ctx, cfg, certificates, secrets, images, store.client)
 	if err != nil {
 		return err
 	}
@@ -91,7 +97,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 		select {
 		case <-api.Ready():
 			cfg.Ready()
-			group.Go(func() error { settle(ctx); return nil })
+			group.Go(func() error { settle(ctx, serverGarbage); return nil })
 			return controllers.run(ctx)
 		case <-ctx.Done():
 			return nil
@@ -108,11 +114,7 @@ func Server(ctx context.Context, cfg ServerConfig) error {
 }
 
 // newAPI makes the API server on what has been opened.
-func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, images *registry.Store, client *kubernetes.Client) (*apiserver.Server, error) {
-	secrets, err := pki.SecretsTransformer(filepath.Join(cfg.DataDir, "secrets.key"))
-	if err != nil {
-		return nil, err
-	}
+func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, secrets value.Transformer, images *registry.Store, client *kubernetes.Client) (*apiserver.Server, error) {
 	ca, err := dynamiccertificates.NewStaticCAContent("cluster-ca", certificates.CA())
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)

@@ -21,8 +21,17 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 }
 
 // StopContainer asks a container to end and kills it after grace, which is rounded up to seconds;
-// it returns when the container has ended. A container that is not there is no error.
-func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
+// it returns when the container has ended. A container that is not there is no error. The signal is
+// the one that the container was created with; a runtime that knows of none of its own, such as
+// containerd 1.6, would send the image's.
+func (r *Runtime) StopContainer(ctx context.Context, id string, signal runtimeapi.Signal, grace time.Duration) error {
+	if signal != runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT && grace > 0 {
+		status, err := r.ContainerStatus(ctx, id)
+		if err == nil && status.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING && status.GetStopSignal() != signal {
+			r.endBy(ctx, id, number(signal), grace)
+			grace = 0
+		}
+	}
 	_, err := r.pods.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: int64((grace + time.Second - 1) / time.Second)})
 	return absentIsFine(failed("StopContainer", id, err))
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 func envelope(t *testing.T, topic string, event proto.Message) *types.Envelope {
@@ -44,6 +45,23 @@ func TestDecode(t *testing.T) {
 				t.Errorf("got %v, %v", got, ok)
 			}
 		})
+	}
+}
+
+// TestNumber: every signal of CRI's has a number, as Linux counts.
+func TestNumber(t *testing.T) {
+	for value, name := range runtimeapi.Signal_name {
+		if n := number(runtimeapi.Signal(value)); (n == 0) != (value == 0) {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+	for signal, want := range map[runtimeapi.Signal]uint32{
+		runtimeapi.Signal_SIGNAL_SIGUSR1: 10, runtimeapi.Signal_SIGNAL_SIGCLD: 17, runtimeapi.Signal_SIGNAL_SIGRTMIN: 34,
+		runtimeapi.Signal_SIGNAL_SIGRTMINPLUS2: 36, runtimeapi.Signal_SIGNAL_SIGRTMAXMINUS14: 50, runtimeapi.Signal_SIGNAL_SIGRTMAX: 64,
+	} {
+		if n := number(signal); n != want {
+			t.Errorf("%s: %d, want %d", signal, n, want)
+		}
 	}
 }
 

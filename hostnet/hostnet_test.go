@@ -59,6 +59,8 @@ func TestTable(t *testing.T) {
 			Ports: []HostPort{
 				{Protocol: 6, Port: 8080, To: netip.MustParseAddrPort("10.244.0.5:80")},
 				{Protocol: 6, Port: 8080, To: netip.MustParseAddrPort("[fd00:10:244::5]:80")},
+				{Protocol: 6, At: netip.MustParseAddr("127.0.0.1"), Port: 8081, To: netip.MustParseAddrPort("10.244.0.5:80")},
+				{Protocol: 6, At: netip.MustParseAddr("::1"), Port: 8081, To: netip.MustParseAddrPort("[fd00:10:244::5]:80")},
 				{Protocol: 17, At: netip.MustParseAddr("172.30.0.3"), Port: 53, To: netip.MustParseAddrPort("10.244.0.6:53")},
 			},
 		}},

@@ -50,8 +50,9 @@ func (t Table) Rules() (nft.Schema, map[string][]nft.Element) {
 	t.masquerade(&s, elements)
 	if len(t.Ports) > 0 {
 		s.Chains = append(s.Chains,
-			nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Rules: t.hostPorts()},
-			nft.Chain{Name: "output", Hook: nft.Output, Rules: t.hostPorts()})
+			nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Rules: t.hostPorts(false)},
+			nft.Chain{Name: "output", Hook: nft.Output, Rules: t.hostPorts(true)})
+		s.Chains = append(s.Chains, t.loopbackPorts()...)
 	}
 	return s, elements
 }
@@ -68,6 +69,9 @@ func (t Table) masquerade(s *nft.Schema, elements map[string][]nft.Element) {
 		*rules = append(*rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), to), nft.Is(nft.Destination(f), to), nft.IsTranslated(), nft.Masquerade()))
 	}
 	for _, f := range dualstack.Families() {
+		if slices.ContainsFunc(t.Ports, func(p HostPort) bool { return p.onLoopback(f) }) {
+			*rules = append(*rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f]), nft.IsTranslated(), nft.Masquerade()))
+		}
 		of := func(list []netip.Prefix) []nft.Element {
 			return nft.Ranges(slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return dualstack.OfPrefix(p) != f }))
 		}
@@ -89,15 +93,77 @@ func (t Table) masquerade(s *nft.Schema, elements map[string][]nft.Element) {
 	}
 }
 
+// Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
+// while those to ports of Pods are on their way both addresses are replaced by one that stands in for
+// them: the same as in package proxy, which tells more of them.
+var standIns = map[dualstack.Family]netip.Addr{
+	dualstack.IPv4: netip.MustParseAddr("192.0.0.8"),
+	dualstack.IPv6: netip.MustParseAddr("100::ff00"),
+}
+
+// StandInRoutes make the addresses local that stand in for loopback.
+func StandInRoutes() []LinkRoute {
+	var out []LinkRoute
+	for _, f := range dualstack.Families() {
+		out = append(out, LinkRoute{To: netip.PrefixFrom(standIns[f], standIns[f].BitLen()), Index: Loopback, Local: true})
+	}
+	return out
+}
+
+// onLoopback: the node's own processes reach the port at 127.0.0.1 or ::1, whichever f has.
+func (p HostPort) onLoopback(f dualstack.Family) bool {
+	return dualstack.Of(p.To.Addr()) == f && (!p.At.IsValid() || p.At.IsUnspecified() || p.At == own(f))
+}
+
+func own(f dualstack.Family) netip.Addr {
+	if f == dualstack.IPv4 {
+		return loopback[f].Addr().Next()
+	}
+	return loopback[f].Addr()
+}
+
+// loopbackPorts let the node's own processes reach ports at 127.0.0.1 and ::1:
+//
+//	chain sent { type filter hook output priority raw;
+//	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 tcp dport 8080 ip saddr set 192.0.0.8 ip daddr set 192.0.0.8 }
+//	chain delivered { type filter hook input priority 150;
+//	  ip saddr 192.0.0.8 ip daddr 192.0.0.8 ip saddr set 127.0.0.1 ip daddr set 127.0.0.1 }
+func (t Table) loopbackPorts() []nft.Chain {
+	var sent, delivered []nft.Rule
+	for _, f := range dualstack.Families() {
+		some := false
+		for _, p := range t.Ports {
+			if p.onLoopback(f) {
+				some = true
+				sent = append(sent, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own(f)), nft.Is(nft.Destination(f), own(f)),
+					nft.IsPort(p.Protocol, p.Port), nft.Replace(standIns[f], standIns[f])))
+			}
+		}
+		if some {
+			delivered = append(delivered, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f]), nft.Is(nft.Destination(f), standIns[f]),
+				nft.Replace(own(f), own(f))))
+		}
+	}
+	return []nft.Chain{{Name: "sent", Hook: nft.Sent, Rules: sent}, {Name: "delivered", Hook: nft.Delivered, Rules: delivered}}
+}
+
 // hostPorts are, for each port, once for what comes in and once for the node's own connections:
 //
 //	fib daddr type local meta nfproto ipv4 meta l4proto tcp th dport 8080 dnat ip to 10.244.0.5:80
-func (t Table) hostPorts() []nft.Rule {
+//
+// Those at loopback alone are for the node's own.
+func (t Table) hostPorts(ofNode bool) []nft.Rule {
 	var out []nft.Rule
 	for _, p := range t.Ports {
 		f := dualstack.Of(p.To.Addr())
 		at := nft.Join(nft.IsLocal(), nft.IsFamily(f), nft.NotWithin(nft.Destination(f), loopback[f]))
-		if p.At.IsValid() && !p.At.IsUnspecified() {
+		switch {
+		case !p.At.IsValid() || p.At.IsUnspecified():
+		case p.onLoopback(f) && !ofNode:
+			continue
+		case p.onLoopback(f):
+			at = nft.Join(nft.IsFamily(f), nft.Is(nft.Destination(f), standIns[f]))
+		default:
 			at = nft.Join(nft.IsFamily(f), nft.Is(nft.Destination(f), p.At))
 		}
 		out = append(out, nft.Join(at, nft.IsPort(p.Protocol, p.Port), nft.TranslateTo(p.To)))

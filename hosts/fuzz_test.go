@@ -1,4 +1,4 @@
-package hosts
+package hosts_test
 
 import (
 	"net/netip"
@@ -7,9 +7,13 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/duetk8s/duet/apiserver/defaults"
+	"github.com/duetk8s/duet/apiserver/kinds"
+	"github.com/duetk8s/duet/hosts"
 )
 
 // entry is one line of a hosts file as the resolver reads it.
@@ -41,22 +45,31 @@ func parse(t *testing.T, text []byte) []entry {
 	return out
 }
 
-// FuzzRender: a Pod that validation accepts gets a file whose every line reads back as exactly one
-// address and the names asked for, and nothing else; a Pod that it refuses gets no line whose
-// address it did not ask for.
+// FuzzRender: a Pod that the API server's own validation accepts gets a file whose every line reads
+// back as exactly one address and the names asked for, and nothing else; a Pod that it refuses gets
+// no line whose address it did not ask for. In aliases, \xff ends a line and \xfe a word, so that
+// anything else may be in one.
 func FuzzRender(f *testing.F) {
-	f.Add("nginx", "default", "", "", "", "10.1.2.3 foo.remote bar.remote\n::1 six", true, true, false)
-	f.Add("web-0", "prod", "web-0", "web", "", "127.0.0.1", false, true, false)
-	f.Add(strings.Repeat("a", 62)+".b", "x", "", "s", "db.example.com", "10.1.2.3 a a\n10.1.2.3 b", true, false, true)
-	f.Add("evil\n10.0.0.1", "x", "h\t", "#", "", "10.1.2.3\x0010.0.0.1 evil\n10.1.2 x#y", true, true, true)
-	f.Fuzz(func(t *testing.T, name, ns, hostname, subdomain, override, aliases string, v4, v6, hostNetwork bool) {
+	const node = "127.0.0.1 localhost\n10.9.9.9\tnode # itself\n"
+	f.Add("nginx", "default", "", "", "", "10.1.2.3\xfefoo.remote\xfebar.remote\xff::1\xfesix", true, true, false, false)
+	f.Add("web-0", "prod", "web-0", "web", "", "127.0.0.1", false, true, false, true)
+	f.Add(strings.Repeat("a", 62)+".b", "x", "", "s", "db.example.com", "10.1.2.3\xfea\xfea\xff10.1.2.3\xfeb", true, false, true, false)
+	f.Add(strings.Repeat("a", 62)+"-"+strings.Repeat("b", 60), "x", "", "s", "", "::ffff:10.1.2.3\xfea\xffFD00::1\xfea", true, true, false, true)
+	f.Add("p", "x", "", "", strings.Repeat("a.", 31)+"b", "fe80::1%eth0\xfea", true, true, false, false)
+	f.Add("evil\n10.0.0.1", "x", "h\t", "#", "", "10.1.2.3\x0010.0.0.1\xfeevil\xff10.1.2\xfex#y", true, true, true, false)
+	f.Add("p", "x", "", "", "", "10.1.2.3\n10.0.0.1\xfea\n10.0.0.2\xfeb c\xfe", false, false, false, false)
+	f.Fuzz(func(t *testing.T, name, ns, hostname, subdomain, override, aliases string, v4, v6, hostNetwork, fqdn bool) {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns}}
-		p.Spec.Hostname, p.Spec.Subdomain = hostname, subdomain
+		p.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
+		p.Spec.Hostname, p.Spec.Subdomain, p.Spec.HostNetwork = hostname, subdomain, hostNetwork
 		if override != "" {
 			p.Spec.HostnameOverride = &override
 		}
-		for l := range strings.SplitSeq(aliases, "\n") {
-			words := strings.Split(l, " ")
+		if fqdn {
+			p.Spec.SetHostnameAsFQDN = &fqdn
+		}
+		for l := range strings.SplitSeq(aliases, "\xff") {
+			words := strings.Split(l, "\xfe")
 			p.Spec.HostAliases = append(p.Spec.HostAliases, corev1.HostAlias{IP: words[0], Hostnames: words[1:]})
 		}
 		var ips []netip.Addr
@@ -66,11 +79,12 @@ func FuzzRender(f *testing.F) {
 		if v6 {
 			ips = append(ips, netip.MustParseAddr("fd00:10:200::4"))
 		}
-		file, want := For(p, ips, "cluster.local"), wanted(p, ips)
+		file, want := hosts.For(p, ips, "cluster.local"), wanted(p, ips)
 		if hostNetwork {
-			file, want = ForHostNetwork(p, []byte("127.0.0.1 localhost\n")), append([]entry{{"127.0.0.1", []string{"localhost"}}}, asked(p)...)
+			file = hosts.ForHostNetwork(p, []byte(node))
+			want = append([]entry{{"127.0.0.1", []string{"localhost"}}, {"10.9.9.9", []string{"node"}}}, asked(p)...)
 		}
-		text := Render(file)
+		text := hosts.Render(file)
 		if accepted(p) {
 			got := parse(t, text)
 			if !slices.EqualFunc(got, want, func(a, b entry) bool { return a.ip == b.ip && slices.Equal(a.names, b.names) }) {
@@ -97,7 +111,7 @@ func wanted(p *corev1.Pod, ips []netip.Addr) []entry {
 		{"fe00::1", []string{"ip6-allnodes"}},
 		{"fe00::2", []string{"ip6-allrouters"}},
 	}
-	host, domain := Name(p, "cluster.local")
+	host, domain := hosts.Name(p, "cluster.local")
 	for _, ip := range ips {
 		e := entry{ip.String(), []string{host}}
 		if domain != "" {
@@ -116,26 +130,23 @@ func asked(p *corev1.Pod) []entry {
 	return out
 }
 
-// accepted tells whether the API's validation lets the Pod's names pass (C3, C5).
+// accepted tells whether the API server takes the Pod, by its own rules (C3, C5).
 func accepted(p *corev1.Pod) bool {
-	var errs []string
-	errs = append(errs, validation.IsDNS1123Subdomain(p.Name)...)
-	errs = append(errs, validation.IsDNS1123Label(p.Namespace)...)
-	for _, label := range []string{p.Spec.Hostname, p.Spec.Subdomain} {
-		if label != "" {
-			errs = append(errs, validation.IsDNS1123Label(label)...)
+	p = p.DeepCopy()
+	defaults.Pod(p)
+	errs := validation.ValidateObjectMeta(&p.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	return len(append(errs, kinds.ValidatePod(p, nil)...)) == 0
+}
+
+// TestAccepted: what is fuzzed above is accepted by the rules for the names it has, not refused for
+// something else.
+func TestAccepted(t *testing.T) {
+	for alias, want := range map[string]bool{"10.1.2.3": true, "fd00::1": true, "::ffff:10.1.2.3": false, "10.1.2.3\n": false, "fe80::1%eth0": false, "": false} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}}
+		p.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
+		p.Spec.HostAliases = []corev1.HostAlias{{IP: alias, Hostnames: []string{"a.b"}}}
+		if got := accepted(p); got != want {
+			t.Errorf("%q: %t, want %t", alias, got, want)
 		}
 	}
-	if o := p.Spec.HostnameOverride; o != nil {
-		errs = append(errs, validation.IsDNS1123Subdomain(*o)...)
-	}
-	for _, a := range p.Spec.HostAliases {
-		if len(validation.IsValidIPForLegacyField(field.NewPath("ip"), a.IP, true, nil)) > 0 {
-			errs = append(errs, a.IP)
-		}
-		for _, name := range a.Hostnames {
-			errs = append(errs, validation.IsDNS1123Subdomain(name)...)
-		}
-	}
-	return len(errs) == 0
 }

@@ -172,7 +172,7 @@ func (a *Agent) assemble(ctx context.Context, client clientset.Interface, connec
 			services: listed(services.Lister(), synced),
 		},
 		prober: podProber{probes.New(probes.Config{Exec: execIn(connection), Clock: a.cfg.Clock})},
-		api:    client.CoreV1(), secrets: n.sources.Secret, events: recorder, clock: a.cfg.Clock, hostIPs: n.status.HostIPs, owner: newOwners(),
+		api:    client.CoreV1(), secrets: n.sources.Secret, events: recorder, clock: a.cfg.Clock, hostIPs: n.status.HostIPs, admission: newAdmission(n.status.Now, func() *corev1.Node { return n.status.Ask(ctx) }), memory: newOOMCounts(a.cfg.CgroupParent), owner: newOwners(),
 	}, boundTo(client, a.cfg.Name), n.sources, n.network, n.status.Check)
 
 	ca, err := os.ReadFile(a.cfg.CAFile)

@@ -91,7 +91,7 @@ func (p *podContent) Sandbox(pod *corev1.Pod, attempt uint32) (*runtimeapi.PodSa
 	}
 	config, warnings, err := container.Sandbox(container.SandboxInput{
 		Pod: pod, HostIPs: p.hostIPs(), ClusterDNS: p.cfg.ClusterDNS, ClusterDomain: p.cfg.ClusterDomain, ResolvConf: resolv,
-		CgroupParent: p.cgroup(pod.UID), LogRoot: p.logRoot(), Attempt: attempt, SeccompRoot: p.seccompRoot(),
+		CgroupParent: podCgroup(p.cfg.CgroupParent, pod.UID), LogRoot: p.logRoot(), Attempt: attempt, SeccompRoot: p.seccompRoot(),
 	})
 	var told []warning
 	for _, w := range warnings {
@@ -125,9 +125,9 @@ func readResolvConf(file, behind string) ([]byte, error) {
 	return text, nil
 }
 
-// cgroup of a Pod, below the node's own.
-func (p *podContent) cgroup(pod types.UID) string {
-	return filepath.Join("/", p.cfg.CgroupParent, "pod"+string(pod))
+// podCgroup is the cgroup of a Pod, below the node's own.
+func podCgroup(parent string, pod types.UID) string {
+	return filepath.Join("/", parent, "pod"+string(pod))
 }
 
 func (p *podContent) logRoot() string     { return filepath.Join(p.cfg.kubelet(), "logs", "pods") }
@@ -222,7 +222,7 @@ func (p *podContent) Log(pod *corev1.Pod, name string, attempt uint32) string {
 func (p *podContent) RemoveVolumes(pod types.UID) error {
 	h := p.lock(pod)
 	defer h.mu.Unlock()
-	if err := firstError(p.volumes.Teardown(pod), removeCgroups(p.cgroup(pod))); err != nil {
+	if err := firstError(p.volumes.Teardown(pod), removeCgroups(podCgroup(p.cfg.CgroupParent, pod))); err != nil {
 		return err
 	}
 	p.mu.Lock()

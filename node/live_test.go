@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,6 +37,7 @@ type lab struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 	pods   *pods
+	node   atomic.Pointer[corev1.Node]
 
 	mu     sync.Mutex
 	events []string
@@ -47,6 +50,7 @@ func (noPorts) SetHostPorts([]hostnet.HostPort) {}
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{T: t, box: newBox(t), client: fake.NewClientset()}
+	l.node.Store(&corev1.Node{Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"pods": resource.MustParse("110"), "cpu": resource.MustParse("2"), "memory": resource.MustParse("1Gi")}}})
 	l.startAgent()
 	t.Cleanup(func() { l.stopAgent() })
 	return l
@@ -59,7 +63,7 @@ func (l *lab) startAgent() {
 	l.stop, l.done = stop, make(chan struct{})
 	cfg := (&Config{Name: "node", RootDir: l.box.dir, CgroupParent: l.box.cgroup()}).withDefaults()
 	hostIPs := func() []netip.Addr { return hostAddrs }
-	node := func() *corev1.Node { return &corev1.Node{} }
+	node := func() *corev1.Node { return l.node.Load() }
 	src := newSources(ctx, l.client)
 	rt := l.box.dial(l.T)
 	p := &parts{
@@ -70,7 +74,7 @@ func (l *lab) startAgent() {
 			services: func(context.Context, string) ([]*corev1.Service, error) { return nil, nil },
 		},
 		prober: podProber{probes.New(probes.Config{Exec: execIn(rt), Clock: clock.RealClock{}})},
-		api:    l.client.CoreV1(), secrets: src.Secret, events: l.recorder(ctx), clock: clock.RealClock{}, hostIPs: hostIPs, owner: newOwners(),
+		api:    l.client.CoreV1(), secrets: src.Secret, events: l.recorder(ctx), clock: clock.RealClock{}, hostIPs: hostIPs, admission: newAdmission(node, node), memory: newOOMCounts(cfg.CgroupParent), owner: newOwners(),
 	}
 	l.pods = newPods(p, l.source(), src, noPorts{}, func() {})
 	go func() {

@@ -28,7 +28,7 @@ type sandboxes interface {
 type containers interface {
 	CreateContainer(ctx context.Context, sandbox string, config *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxConfig) (id string, err error)
 	StartContainer(ctx context.Context, id string) error
-	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	StopContainer(ctx context.Context, id string, signal runtimeapi.Signal, grace time.Duration) error
 	RemoveContainer(ctx context.Context, id string) error
 	ContainerStatus(ctx context.Context, id string) (*runtimeapi.ContainerStatus, error)
 }
@@ -134,6 +134,9 @@ type parts struct {
 	clock   clock.WithTicker
 	// hostIPs of the node as they are now, primary family first.
 	hostIPs func() []netip.Addr
+	memory  *oomCounts
+	// admission counts which Pods the node has taken.
+	admission *admission
 	// owner is told which worker a container or sandbox belongs to.
 	owner *owners
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/duetk8s/duet/cri"
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/node/internal/podstate"
 )
 
 // labelUID is the label by which sandboxes and containers of a Pod are known.
@@ -79,7 +80,8 @@ func (p *pods) Run(ctx context.Context) error {
 	})
 	p.running.Go(func() { informer.RunWithContext(ctx) })
 	p.running.Go(func() {
-		if cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		if cache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
+			p.admission.counted()
 			p.orphans(ctx)
 		}
 	})
@@ -100,6 +102,7 @@ func (p *pods) firstList(ctx context.Context, events <-chan cri.Event) error {
 			p.mu.Lock()
 			p.found = found
 			p.mu.Unlock()
+			p.memory.begin()
 			return nil
 		}
 		klog.FromContext(ctx).Error(err, "The runtime could not be asked what it has")
@@ -155,18 +158,18 @@ func (p *pods) dispatch(ctx context.Context, e cri.Event, synced bool) {
 	if w == nil {
 		return
 	}
-	w.tell(func(ctx context.Context) {
-		if e.Kind == cri.OOM {
-			w.oomed(e.ID)
-			return
-		}
-		w.exited(ctx, e)
-	})
+	if e.Kind == cri.OOM || p.memory.killed(uid, e.ID, e.ExitCode) {
+		w.tell(func(context.Context) { w.oomed(e.ID) })
+	}
+	if e.Kind == cri.Exit {
+		w.tell(func(context.Context) { w.exited(e) })
+	}
 }
 
 // relist has all workers compare what they know with what there is.
 func (p *pods) relist(ctx context.Context, synced bool) {
 	p.connected()
+	p.memory.begin()
 	found, err := p.list(ctx)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "The runtime could not be asked what it has")
@@ -210,17 +213,21 @@ func (p *pods) updated(ctx context.Context, o any) {
 		return
 	}
 	w = newWorker(p.parts, pod, p.setHostPorts)
+	w.judging = true
 	p.workers[pod.UID] = w
 	found, adopted := p.found[pod.UID]
 	delete(p.found, pod.UID)
 	p.mu.Unlock()
 	p.references.Use(pod, func() { w.tell(func(context.Context) { w.sourceChanged() }) })
-	if adopted || pod.Status.StartTime != nil {
+	known := adopted || pod.Status.StartTime != nil
+	p.admission.ask(pod, known, func(refused *podstate.Failure) { w.tell(func(context.Context) { w.judged(refused) }) })
+	if known {
 		w.tell(func(ctx context.Context) { w.adopt(ctx, found) })
 	}
 	p.running.Go(func() {
 		w.run(ctx)
 		p.references.Drop(pod.UID)
+		p.admission.release(pod.UID)
 		p.owner.remove(pod.UID)
 		if ctx.Err() != nil {
 			return
@@ -249,6 +256,7 @@ func (p *pods) deleted(_ context.Context, o any) {
 	}
 	w := p.workers[pod.UID]
 	p.mu.Unlock()
+	p.admission.release(pod.UID)
 	if w != nil {
 		w.tell(func(context.Context) { w.gone(pod) })
 	}
@@ -300,7 +308,7 @@ func (p *pods) removeOrphans(ctx context.Context, found map[types.UID]inventory)
 func (p *pods) removeOrphan(ctx context.Context, uid types.UID, found inventory) error {
 	for _, c := range found.containers {
 		if c.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING {
-			if err := p.runtime.StopContainer(ctx, c.GetId(), orphanGrace); err != nil {
+			if err := p.runtime.StopContainer(ctx, c.GetId(), runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT, orphanGrace); err != nil {
 				return err
 			}
 		}
@@ -324,8 +332,9 @@ func (p *pods) removeOrphan(ctx context.Context, uid types.UID, found inventory)
 	return p.content.RemoveVolumes(uid)
 }
 
-// nudge has every worker look again: the node's addresses have changed.
+// nudge has every worker look again: the node is known now, or its addresses have changed.
 func (p *pods) nudge() {
+	p.admission.look()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.workers {

@@ -10,6 +10,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/node/internal/container"
 	"github.com/duetk8s/duet/node/internal/podstate"
 )
 
@@ -115,7 +116,7 @@ func (w *worker) postStart(ctx context.Context, s starting, id string) *refusal 
 	}
 	w.warnAbout(s.pod, s.c, "FailedPostStartHook", "PostStartHook failed")
 	w.eventAbout(s.pod, s.c, "Killing", "FailedPostStartHook")
-	if err := w.runtime.StopContainer(ctx, id, graceOf(s.pod)); err != nil {
+	if err := w.runtime.StopContainer(ctx, id, container.StopSignal(s.c), graceOf(s.pod)); err != nil {
 		return &refusal{"PostStartHookError", cri.Cause(err).Error()}
 	}
 	return &refusal{"PostStartHookError", err.Error()}
@@ -155,7 +156,7 @@ func (w *worker) begun(ctx context.Context, name string, instance podstate.Insta
 	case instance.State == podstate.Exited:
 		w.ended(name, instance)
 	case ended:
-		w.exited(ctx, exit)
+		w.exited(exit)
 	}
 }
 

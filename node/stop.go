@@ -4,17 +4,17 @@ import (
 	"context"
 	"time"
 
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/node/internal/container"
 	"github.com/duetk8s/duet/node/internal/podstate"
 )
 
-// How an instance that received SIGKILL is looked at: the kernel's reason, if it was memory, comes
-// by another way than the exit itself.
+// killed is the exit code of an instance that received SIGKILL, reasonOOM why it may have.
 const (
-	killed     = 137
-	reasonOOM  = "OOMKilled"
-	oomPatient = time.Second
-	oomLook    = 20 * time.Millisecond
+	killed    = 137
+	reasonOOM = "OOMKilled"
 )
 
 // leastGrace is what is left for a container's end after its preStop hook.
@@ -45,7 +45,7 @@ func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
 			}
 			grace = max(a.Deadline.Sub(w.clock.Now()), leastGrace)
 		}
-		instance, ok := w.stop(ctx, id, max(grace, 0))
+		instance, ok := w.stop(ctx, id, container.StopSignal(c), max(grace, 0))
 		if !ok {
 			return nil
 		}
@@ -57,9 +57,9 @@ func (w *worker) stopContainer(ctx context.Context, a podstate.Action) {
 }
 
 // stop asks the runtime until it has stopped an instance, or ctx ends: ok is false then.
-func (w *worker) stop(ctx context.Context, id string, grace time.Duration) (instance podstate.Instance, ok bool) {
+func (w *worker) stop(ctx context.Context, id string, signal runtimeapi.Signal, grace time.Duration) (instance podstate.Instance, ok bool) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := w.runtime.StopContainer(ctx, id, grace)
+		err := w.runtime.StopContainer(ctx, id, signal, grace)
 		if err == nil {
 			break
 		}
@@ -77,7 +77,7 @@ func (w *worker) stop(ctx context.Context, id string, grace time.Duration) (inst
 }
 
 // exited takes the runtime's word for the end of a process.
-func (w *worker) exited(ctx context.Context, e cri.Event) {
+func (w *worker) exited(e cri.Event) {
 	if e.ID == w.o.Sandbox.ID {
 		w.o.Sandbox.Ready = false
 		return
@@ -86,15 +86,8 @@ func (w *worker) exited(ctx context.Context, e cri.Event) {
 		if c.Current == nil || c.Current.ID != e.ID {
 			continue
 		}
-		if e.ExitCode == killed && !w.oom[e.ID] && !c.Stopping {
-			w.whyKilled(ctx, name, e)
-			return
-		}
 		end := podstate.Instance{ID: e.ID, ExitCode: e.ExitCode, FinishedAt: e.At, Reason: "Error"}
-		switch {
-		case w.oom[e.ID]:
-			end.Reason = reasonOOM
-		case e.ExitCode == 0:
+		if e.ExitCode == 0 {
 			end.Reason = "Completed"
 		}
 		w.ended(name, end)
@@ -103,8 +96,8 @@ func (w *worker) exited(ctx context.Context, e cri.Event) {
 	w.exits[e.ID] = e // of an instance that is being started, or of one that is none of ours
 }
 
-// oomed takes the runtime's word that the kernel killed a process for its memory. It may come before
-// the instance is known, and after its end.
+// oomed: the kernel killed a process of an instance for its memory. It may be told before the
+// instance is known, and after its end.
 func (w *worker) oomed(id string) {
 	for name, c := range w.o.Containers {
 		i := c.Current
@@ -117,30 +110,6 @@ func (w *worker) oomed(id string) {
 		return
 	}
 	w.oom[id] = true
-}
-
-// whyKilled waits for CRI's word about an instance that was killed: it knows of OOM.
-func (w *worker) whyKilled(ctx context.Context, name string, e cri.Event) {
-	w.after(ctx, func(ctx context.Context) note {
-		ctx, cancel := context.WithTimeout(ctx, oomPatient)
-		defer cancel()
-		end := podstate.Instance{ID: e.ID, ExitCode: e.ExitCode, FinishedAt: e.At, Reason: "Error"}
-		for ctx.Err() == nil {
-			status, err := w.runtime.ContainerStatus(ctx, e.ID)
-			if err == nil && instanceOf(status, "").State == podstate.Exited {
-				end.Reason = status.GetReason()
-				break
-			}
-			if cri.IsNotFound(err) {
-				break
-			}
-			select {
-			case <-ctx.Done():
-			case <-w.clock.After(oomLook):
-			}
-		}
-		return func(ctx context.Context) { w.ended(name, end) }
-	})
 }
 
 // ended notes the end of a container's current instance. It may be told more than once, and of an
@@ -158,7 +127,7 @@ func (w *worker) ended(name string, end podstate.Instance) {
 	if last.State != podstate.Exited {
 		last.State, last.ExitCode, last.Reason, last.FinishedAt, last.Message = podstate.Exited, end.ExitCode, end.Reason, end.FinishedAt, end.Message
 	}
-	if w.oom[last.ID] { // CRI may have answered before it knew
+	if w.oom[last.ID] { // CRI does not always know
 		last.Reason = reasonOOM
 	}
 	if last.StartedAt.IsZero() {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/duetk8s/duet/cri"
@@ -228,17 +227,11 @@ func (l *lab) sandboxOf(name string) (rt *cri.Runtime, id string) {
 	return nil, ""
 }
 
-// TestOOM: the reason comes by another way than the exit.
-func TestOOM(t *testing.T) {
-	l := newLab(t)
-	l.run("fat", `x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done`, func(p *corev1.Pod) {
-		p.Spec.RestartPolicy = corev1.RestartPolicyNever
-		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("20Mi")}
-	})
-	l.run("shot", `kill -KILL $$`, func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
-	pod := l.until("fat", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
-	if s := pod.Status.ContainerStatuses[0].State.Terminated; s.Reason != "OOMKilled" || s.ExitCode != 137 {
-		t.Errorf("%s", shown(pod))
+// kill has the first process of a container or sandbox killed, as nobody should.
+func (l *lab) kill(id string) {
+	l.Helper()
+	if out, err := exec.Command("ctr", "-a", l.box.socket, "-n", "k8s.io", "task", "kill", "-s", "KILL", id).CombinedOutput(); err != nil {
+		l.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -248,9 +241,7 @@ func TestSandboxDies(t *testing.T) {
 	l.run("p", forever, nil)
 	l.until("p", "ready", ready)
 	_, id := l.sandboxOf("p")
-	if out, err := exec.Command("ctr", "-a", l.box.socket, "-n", "k8s.io", "task", "kill", "-s", "KILL", id).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	l.kill(id)
 	pod := l.until("p", "up again", func(p *corev1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
 	l.saw("Normal SandboxChanged Pod sandbox changed, it will be killed and re-created.")
 	if got, want := l.exec("p", "cat /etc/hosts"), pod.Status.PodIPs[0].IP+"\tp\n"+pod.Status.PodIPs[1].IP+"\tp\n"; !strings.HasSuffix(got, want) {

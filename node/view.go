@@ -69,16 +69,18 @@ func portOf(port corev1.ContainerPort, ips []netip.Addr) []hostnet.HostPort {
 	if !ok {
 		return nil
 	}
-	// Any address, as the API spells it, is what the zero value means.
-	at, err := netip.ParseAddr(port.HostIP)
-	if err != nil || at.IsUnspecified() {
-		at = netip.Addr{}
-	}
+	at, err := netip.ParseAddr(port.HostIP) // validated; "" is the zero address
+	everywhere := err != nil
 	var all []hostnet.HostPort
 	for _, ip := range ips {
-		if !at.IsValid() || at.Is4() == ip.Is4() {
-			all = append(all, hostnet.HostPort{Protocol: protocol, At: at, Port: uint16(port.HostPort), To: netip.AddrPortFrom(ip, uint16(port.ContainerPort))}) //nolint:gosec // ports
+		if !everywhere && at.Unmap().Is4() != ip.Is4() {
+			continue
 		}
+		to := hostnet.HostPort{Protocol: protocol, Port: uint16(port.HostPort), To: netip.AddrPortFrom(ip, uint16(port.ContainerPort))} //nolint:gosec // ports
+		if !everywhere && !at.IsUnspecified() {
+			to.At = at.Unmap()
+		}
+		all = append(all, to)
 	}
 	return all
 }

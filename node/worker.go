@@ -39,10 +39,11 @@ type worker struct {
 	// exits and oom are news of instances that are being started, by id.
 	exits map[string]cri.Event
 	oom   map[string]bool
-	// adopting: the runtime is being asked what there is; nothing is decided meanwhile.
-	adopting bool
-	refresh  refresh
-	status   statusWriter
+	// judging: whether the node takes the Pod is not known yet; adopting: the runtime is being asked
+	// what there is. Nothing is decided meanwhile.
+	judging, adopting bool
+	refresh           refresh
+	status            statusWriter
 
 	// view is for others; first is the Pod as it came, for its names.
 	view  atomic.Pointer[view]
@@ -104,13 +105,16 @@ func (w *worker) run(ctx context.Context) {
 // decide does what has to be done now; it tells when to look again, and whether all is over.
 func (w *worker) decide(ctx context.Context) (wake time.Time, finished bool) {
 	w.o.HostIPs = w.hostIPs()
-	if w.adopting || len(w.o.HostIPs) == 0 {
+	if w.judging || w.adopting || len(w.o.HostIPs) == 0 {
 		return time.Time{}, false // there will be a note
 	}
 	w.o.Now = w.clock.Now()
 	d := podstate.Next(w.seen(), w.o)
 	if d.Ending && w.o.EndingSince.IsZero() {
 		w.o.EndingSince = w.o.Now
+	}
+	if podstate.Over(d.Status.Phase) {
+		w.admission.release(w.uid) // before the API says that there is room
 	}
 	for _, action := range d.Actions {
 		w.act(ctx, action)
@@ -164,6 +168,14 @@ func mapsEqual(a, b map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// judged: the node takes the Pod, or not.
+func (w *worker) judged(refused *podstate.Failure) {
+	w.judging, w.o.Rejected = false, refused
+	if refused != nil {
+		w.warn(w.pod, refused.Reason, refused.Message)
+	}
 }
 
 // gone: the API has the Pod no more.

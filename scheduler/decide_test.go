@@ -212,14 +212,14 @@ func TestTurn(t *testing.T) {
 func TestPicture(t *testing.T) {
 	c := pictureOf(t, []string{"a", "b"}, []string{"x on:a cpu=1 port:80", "y on:gone cpu=1"})
 	c.place(newPod(podFrom(t, "x cpu=2 port:80")), "b")
-	if n := c.node("a"); len(n.pods)+len(n.ports)+len(n.groups) != 0 || n.used["cpu"] != 0 || n.expected["memory"] != 0 {
+	if n := c.node("a"); len(n.pods)+len(n.room.Ports)+len(n.groups) != 0 || n.room.Pods != 0 || n.room.Used["cpu"] != 0 || n.expected["memory"] != 0 {
 		t.Errorf("a Pod that moved left %+v", n)
 	}
 	c.removeNode("b")
 	if len(c.nodes) != 1 || c.byName["b"] == nil {
 		t.Error("a node that goes is gone, and its Pods are not")
 	}
-	if got := c.setNode(nodeFrom(t, "b")); got != nodeAdded || c.nodes[1].used["cpu"] != 2000 {
+	if got := c.setNode(nodeFrom(t, "b")); got != nodeAdded || c.nodes[1].room.Used["cpu"] != 2000 {
 		t.Error("a node that comes back has its Pods", got)
 	}
 	for _, uid := range []types.UID{"x", "y"} {

@@ -2,11 +2,10 @@ package scheduler
 
 import (
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
-	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/fit"
 )
 
 func yes() refusal { return refusal{} }
@@ -15,42 +14,29 @@ func final(reason string) refusal { return refusal{reasons: []string{reason}, fi
 
 func checkUnschedulable(p *pod, n *node) refusal {
 	cordon := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
-	if n.Spec.Unschedulable && !tolerates(p.Spec.Tolerations, &cordon) {
+	if n.Spec.Unschedulable && !fit.Tolerates(p.Spec.Tolerations, &cordon) {
 		return final("node(s) were unschedulable")
 	}
 	return yes()
 }
 
 func checkTaints(p *pod, n *node) refusal {
-	for i := range n.Spec.Taints {
-		t := &n.Spec.Taints[i]
-		if t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(p.Spec.Tolerations, t) {
-			return final(fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value))
-		}
+	if t := fit.Untolerated(n.Spec.Taints, p.Spec.Tolerations, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute); t != nil {
+		return final(fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value))
 	}
 	return yes()
 }
 
-// tolerates compares, too, what a toleration gives as a number to compare with; validation says
-// whether there may be such.
-func tolerates(tolerations []corev1.Toleration, t *corev1.Taint) bool {
-	return corev1helpers.TolerationsTolerateTaint(klog.Logger{}, tolerations, t, true)
-}
-
-// checkAffinity covers spec.nodeSelector and required node affinity. A term that cannot be parsed
-// matches no node.
 func checkAffinity(p *pod, n *node) refusal {
-	if match, err := p.required.Match(n.Node); err != nil || !match {
+	if !p.needs.Selects(n.Node) {
 		return final("node(s) didn't match Pod's node affinity/selector")
 	}
 	return yes()
 }
 
 func checkPorts(p *pod, n *node) refusal {
-	for _, want := range p.ports {
-		if slices.ContainsFunc(n.ports, want.conflicts) {
-			return refusal{reasons: []string{"node(s) didn't have free ports for the requested pod ports"}}
-		}
+	if n.room.PortTaken(&p.needs) {
+		return refusal{reasons: []string{"node(s) didn't have free ports for the requested pod ports"}}
 	}
 	return yes()
 }
@@ -59,15 +45,13 @@ func checkPorts(p *pod, n *node) refusal {
 // will not fit when others leave.
 func checkResources(p *pod, n *node) refusal {
 	var r refusal
-	if limit := n.allocatable[corev1.ResourcePods]; int64(len(n.pods))+1 > limit {
-		r.reasons = append(r.reasons, "Too many pods")
-		r.final = limit < 1
-	}
-	for name, want := range p.requests {
-		if want > 0 && want > n.allocatable[name]-n.used[name] {
-			r.reasons = append(r.reasons, "Insufficient "+string(name))
-			r.final = r.final || want > n.allocatable[name]
+	for _, s := range n.room.Short(&p.needs) {
+		reason := "Insufficient " + string(s.Resource)
+		if s.Resource == corev1.ResourcePods {
+			reason = "Too many pods"
 		}
+		r.reasons = append(r.reasons, reason)
+		r.final = r.final || s.Final()
 	}
 	return r
 }

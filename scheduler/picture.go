@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/duetk8s/duet/fit"
 )
 
 // change is a set of things that can happen to nodes and help a Pod that fitted nowhere.
@@ -31,11 +33,9 @@ type picture struct {
 type node struct {
 	*corev1.Node // nil while only its Pods are known
 	name         string
-	allocatable  amounts
-	used         amounts
-	expected     amounts // as used, with a guess for those that request nothing
+	room         fit.Room
+	expected     fit.Amounts // as used, with a guess for those that request nothing
 	pods         map[types.UID]*pod
-	ports        []hostPort
 	groups       map[string]int // number of Pods of each
 }
 
@@ -46,7 +46,7 @@ func newPicture() *picture {
 func (c *picture) node(name string) *node {
 	n, ok := c.byName[name]
 	if !ok {
-		n = &node{name: name, used: amounts{}, expected: amounts{}, pods: map[types.UID]*pod{}, groups: map[string]int{}}
+		n = &node{name: name, expected: fit.Amounts{}, pods: map[types.UID]*pod{}, groups: map[string]int{}}
 		c.byName[name] = n
 	}
 	return n
@@ -62,12 +62,12 @@ func (c *picture) setNode(obj *corev1.Node) change {
 	if old == nil {
 		at, _ := slices.BinarySearchFunc(c.nodes, obj.Name, byName)
 		c.nodes = slices.Insert(c.nodes, at, n)
-		n.allocatable = amountsOf(obj.Status.Allocatable)
+		n.room.Allocatable = fit.AmountsOf(obj.Status.Allocatable)
 		return nodeAdded
 	}
 	var changed change
 	if !equality.Semantic.DeepEqual(old.Status.Allocatable, obj.Status.Allocatable) {
-		n.allocatable = amountsOf(obj.Status.Allocatable)
+		n.room.Allocatable = fit.AmountsOf(obj.Status.Allocatable)
 		changed |= nodeResources
 	}
 	if !equality.Semantic.DeepEqual(old.Labels, obj.Labels) {
@@ -104,9 +104,8 @@ func (c *picture) place(p *pod, name string) {
 	c.remove(p.UID)
 	n := c.node(name)
 	n.pods[p.UID] = p
-	n.used.add(p.requests, 1)
-	n.expected.add(p.expected, 1)
-	n.ports = append(n.ports, p.ports...)
+	n.room.Add(&p.needs)
+	n.expected.Add(p.expected, 1)
 	n.groups[p.group]++
 	c.places[p.UID] = n
 }
@@ -120,13 +119,8 @@ func (c *picture) remove(uid types.UID) bool {
 	p := n.pods[uid]
 	delete(n.pods, uid)
 	delete(c.places, uid)
-	n.used.add(p.requests, -1)
-	n.expected.add(p.expected, -1)
-	for _, port := range p.ports {
-		if at := slices.Index(n.ports, port); at >= 0 {
-			n.ports = slices.Delete(n.ports, at, at+1)
-		}
-	}
+	n.room.Remove(&p.needs)
+	n.expected.Add(p.expected, -1)
 	if n.groups[p.group]--; n.groups[p.group] == 0 {
 		delete(n.groups, p.group)
 	}

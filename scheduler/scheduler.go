@@ -187,7 +187,7 @@ func (s *Scheduler) confirm(p *corev1.Pod) {
 	}
 	now := newPod(p)
 	s.picture.place(now, p.Spec.NodeName)
-	if had.name != p.Spec.NodeName || !maps.Equal(old.requests, now.requests) { // not where it was assumed; resized
+	if had.name != p.Spec.NodeName || !maps.Equal(old.needs.Requests, now.needs.Requests) { // not where it was assumed; resized
 		s.pending.revive(podGone)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/duetk8s/duet/fit"
 )
 
 // rateTaints prefers nodes with the fewest taints of effect PreferNoSchedule that the Pod does not
@@ -12,7 +14,7 @@ func rateTaints(p *pod, nodes []*node) []int64 {
 	return fewest(nodes, func(n *node) int64 {
 		var count int64
 		for i := range n.Spec.Taints {
-			if t := &n.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(p.Spec.Tolerations, t) {
+			if t := &n.Spec.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !fit.Tolerates(p.Spec.Tolerations, t) {
 				count++
 			}
 		}
@@ -52,7 +54,7 @@ func rateLeastAllocated(p *pod, nodes []*node) []int64 {
 	for i, n := range nodes {
 		var sum, kinds int64
 		for name, want := range p.expected {
-			all := n.allocatable[name]
+			all := n.room.Allocatable[name]
 			if all <= 0 {
 				continue
 			}

@@ -19,9 +19,7 @@ func longRunning(s *corev1.PodSpec, c *corev1.Container, path *field.Path) (errs
 		if h := l.PreStop; h != nil {
 			errs = append(errs, handler{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep}.check(s, at.Child("preStop"))...)
 		}
-		if l.StopSignal != nil && s.OS == nil {
-			errs = append(errs, field.Forbidden(at.Child("stopSignal"), "may not be set for containers when `spec.os.name` is empty"))
-		}
+		errs = append(errs, stopSignal(s, l.StopSignal, at.Child("stopSignal"))...)
 	}
 	for _, p := range []struct {
 		probe *corev1.Probe
@@ -43,6 +41,32 @@ func longRunning(s *corev1.PodSpec, c *corev1.Container, path *field.Path) (errs
 		}
 	}
 	return errs
+}
+
+// stopSignal can be one that the Pod's operating system has.
+func stopSignal(s *corev1.PodSpec, signal *corev1.Signal, path *field.Path) field.ErrorList {
+	switch {
+	case signal == nil:
+		return nil
+	case s.OS == nil:
+		return field.ErrorList{field.Forbidden(path, "may not be set for containers when `spec.os.name` is empty")}
+	case s.OS.Name == corev1.Windows:
+		return oneOf(*signal, path, corev1.SIGKILL, corev1.SIGTERM)
+	}
+	known := []corev1.Signal{
+		corev1.SIGABRT, corev1.SIGALRM, corev1.SIGBUS, corev1.SIGCHLD, corev1.SIGCLD, corev1.SIGCONT, corev1.SIGFPE, corev1.SIGHUP,
+		corev1.SIGILL, corev1.SIGINT, corev1.SIGIO, corev1.SIGIOT, corev1.SIGKILL, corev1.SIGPIPE, corev1.SIGPOLL, corev1.SIGPROF,
+		corev1.SIGPWR, corev1.SIGQUIT, corev1.SIGSEGV, corev1.SIGSTKFLT, corev1.SIGSTOP, corev1.SIGSYS, corev1.SIGTERM, corev1.SIGTRAP,
+		corev1.SIGTSTP, corev1.SIGTTIN, corev1.SIGTTOU, corev1.SIGURG, corev1.SIGUSR1, corev1.SIGUSR2, corev1.SIGVTALRM,
+		corev1.SIGWINCH, corev1.SIGXCPU, corev1.SIGXFSZ, corev1.SIGRTMIN, corev1.SIGRTMAX,
+	}
+	for n := 1; n <= 15; n++ {
+		known = append(known, corev1.Signal(fmt.Sprintf("SIGRTMIN+%d", n)))
+		if n < 15 {
+			known = append(known, corev1.Signal(fmt.Sprintf("SIGRTMAX-%d", n)))
+		}
+	}
+	return oneOf(*signal, path, known...)
 }
 
 func probe(s *corev1.PodSpec, p *corev1.Probe, path *field.Path) field.ErrorList {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/test/cluster"
@@ -23,9 +24,13 @@ func TestMain(m *testing.M) {
 }
 
 // lab is a cluster, and what only the tests of nodes look at.
-type lab struct{ *cluster.Lab }
+type lab struct {
+	*cluster.Lab
+	// commands of its stories beside those that all have.
+	commands map[string]func(*testscript.TestScript, bool, []string)
+}
 
 func newLab(t *testing.T, flags ...string) *lab {
 	t.Helper()
-	return &lab{cluster.New(t, flags...)}
+	return &lab{Lab: cluster.New(t, flags...)}
 }

@@ -3,6 +3,7 @@ package nodes
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -15,13 +16,32 @@ import (
 )
 
 // TestStories runs what users type, one file for each subject.
-func TestStories(t *testing.T) {
-	l := newLab(t, "--nodes", "2")
+func TestStories(t *testing.T) { newLab(t, "--nodes", "2").tell(t, "testdata") }
+
+// TestStacks runs the stories of testdata/stacks in clusters of either family, and of both in both
+// orders.
+func TestStacks(t *testing.T) {
+	const services4, services6, pods4, pods6 = "10.96.0.0/16", "fd00:10:96::/112", "10.244.0.0/16", "fd00:10:244::/56"
+	for _, stack := range []struct{ name, services, pods string }{
+		{"v4", services4, pods4},
+		{"v6", services6, pods6},
+		{"v4v6", services4 + "," + services6, pods4 + "," + pods6},
+		{"v6v4", services6 + "," + services4, pods6 + "," + pods4},
+	} {
+		t.Run(stack.name, func(t *testing.T) {
+			newLab(t, "--nodes", "1", "--service-cidr", stack.services, "--pod-cidr", stack.pods).tell(t, "testdata/stacks")
+		})
+	}
+}
+
+// tell runs all stories of a folder.
+func (l *lab) tell(t *testing.T, dir string) {
 	kubectl := cluster.Kubectl{Program: cluster.Program(), Home: l.Home, Within: cluster.Patience, Pause: 200 * time.Millisecond}
 	commands := kubectl.Commands()
 	commands["has"], commands["typed"] = cmdHas, cmdTyped
+	maps.Copy(commands, l.commands)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata", Cmds: commands,
+		Dir: dir, Cmds: commands,
 		Setup: func(e *testscript.Env) error {
 			ns := cluster.StoryNamespace(e)
 			if err := kubectl.Setup(e, "--namespace", ns); err != nil {

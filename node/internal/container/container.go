@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"path"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -43,8 +44,6 @@ const (
 	ReasonConfig  = "CreateContainerConfigError"
 	ReasonRun     = "RunContainerError"
 	ReasonSandbox = "FailedCreatePodSandBox"
-	// ReasonSysctl is final: the Pod has failed on this node, whatever happens.
-	ReasonSysctl = "SysctlForbidden"
 )
 
 // Error is why a container cannot be created. The agent shows both fields as they are.
@@ -122,17 +121,19 @@ func Config(in Input) (*runtimeapi.ContainerConfig, error) {
 		Stdin:       c.Stdin,
 		StdinOnce:   c.StdinOnce,
 		Tty:         c.TTY,
-		StopSignal:  stopSignal(c),
+		StopSignal:  StopSignal(c),
 		Linux:       &runtimeapi.LinuxContainerConfig{Resources: resources(in), SecurityContext: security},
 	}, nil
 }
 
-// stopSignal is the signal that the Pod asks for, or the image's.
-func stopSignal(c *corev1.Container) runtimeapi.Signal {
+// StopSignal is the signal that the Pod asks for, or the image's.
+func StopSignal(c *corev1.Container) runtimeapi.Signal {
 	if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil {
 		return runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT
 	}
-	return runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*c.Lifecycle.StopSignal)])
+	// SIGRTMIN+1 is SIGNAL_SIGRTMINPLUS1.
+	name := strings.NewReplacer("+", "PLUS", "-", "MINUS").Replace(string(*c.Lifecycle.StopSignal))
+	return runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+name])
 }
 
 // LogDirectory returns where the logs of a Pod's containers lie, below the node's root of logs.

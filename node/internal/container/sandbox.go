@@ -43,10 +43,6 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	settings, err := sysctls(pod)
-	if err != nil {
-		return nil, nil, err
-	}
 	dns, warnings := dnsConfig(in)
 	warnings = append(warnings, ignored(pod)...)
 	return &runtimeapi.PodSandboxConfig{
@@ -58,7 +54,7 @@ func Sandbox(in SandboxInput) (*runtimeapi.PodSandboxConfig, []Warning, error) {
 		Labels:       labels(pod, pod.Labels),
 		Annotations:  maps.Clone(pod.Annotations),
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
-			CgroupParent: in.CgroupParent, SecurityContext: security, Sysctls: settings,
+			CgroupParent: in.CgroupParent, SecurityContext: security, Sysctls: sysctls(pod),
 		},
 	}, warnings, nil
 }
@@ -142,34 +138,14 @@ func protocol(p corev1.Protocol) runtimeapi.Protocol {
 	}
 }
 
-// safe are the settings of the kernel that a Pod may change for itself without any effect on its
-// neighbours. The node offers no way to allow more.
-var safe = []string{
-	"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
-	"net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
-	"net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
-	"net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
-}
-
-func sysctls(pod *corev1.Pod) (map[string]string, error) {
+// sysctls as the runtime wants them. Whether a Pod may have them was asked before: what it may have
+// has no dot within a part.
+func sysctls(pod *corev1.Pod) map[string]string {
 	out := map[string]string{}
 	for _, s := range podSecurity(pod).Sysctls {
-		name := strings.ReplaceAll(s.Name, "/", ".")
-		problem := ""
-		switch {
-		case !slices.Contains(safe, name):
-			problem = "not allowlisted"
-		case strings.HasPrefix(name, "net.") && pod.Spec.HostNetwork:
-			problem = "not allowed with host net enabled"
-		case strings.HasPrefix(name, "kernel.shm") && pod.Spec.HostIPC:
-			problem = "not allowed with host ipc enabled"
-		}
-		if problem != "" {
-			return nil, &Error{Reason: ReasonSysctl, Message: fmt.Sprintf("forbidden sysctl: %q %s", s.Name, problem)}
-		}
-		out[name] = s.Value
+		out[strings.ReplaceAll(s.Name, "/", ".")] = s.Value
 	}
-	return out, nil
+	return out
 }
 
 // ignored tells of what a Pod asks for and does not get, although it runs.

@@ -171,9 +171,6 @@ func TestSandboxNamespaces(t *testing.T) {
 func TestSandboxRefusesAndWarns(t *testing.T) {
 	for _, tt := range []struct{ name, spec, want string }{
 		{"safe", "{securityContext: {sysctls: [{name: net/ipv4/tcp_syncookies, value: '1'}, {name: kernel.shm_rmid_forced, value: '1'}]}}", "map[kernel.shm_rmid_forced:1 net.ipv4.tcp_syncookies:1]"},
-		{"not safe", "{securityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}]}}", `SysctlForbidden: forbidden sysctl: "net.core.somaxconn" not allowlisted`},
-		{"the node's network", "{hostNetwork: true, securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: '1'}]}}", `SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled`},
-		{"the node's memory", "{hostIPC: true, securityContext: {sysctls: [{name: kernel.shm_rmid_forced, value: '1'}]}}", `SysctlForbidden: forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host ipc enabled`},
 		{"AppArmor", "{securityContext: {appArmorProfile: {type: RuntimeDefault}}, containers: [{name: a}, {name: b, securityContext: {appArmorProfile: {type: Unconfined}}}]}", `map[] AppArmorIgnored: AppArmor profile of container "a" is ignored: AppArmor is not enforced on this node`},
 		{"seccomp without a profile", "{securityContext: {seccompProfile: {type: Localhost}}}", "CreateContainerConfigError: localhostProfile must be set if seccompProfile type is Localhost."},
 	} {

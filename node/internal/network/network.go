@@ -330,8 +330,14 @@ func (machine) Forward() error                                  { return hostnet
 func (machine) TranslateInBridges() error                       { return hostnet.TranslateInBridges() }
 func (machine) SetBridge(b hostnet.Bridge) error                { return b.Set() }
 func (machine) SetRoutes(r []hostnet.Route) error               { return hostnet.SetRoutes(r) }
-func (m machine) SetTable(t hostnet.Table) error                { return m.table.Rebuild(t.Rules()) }
-func (m machine) RemoveTable() error                            { return m.table.Remove() }
+func (m machine) SetTable(t hostnet.Table) error {
+	err := m.table.Rebuild(t.Rules())
+	if len(t.Ports) > 0 {
+		err = errors.Join(err, hostnet.ChangeLinkRoutes(hostnet.StandInRoutes(), nil))
+	}
+	return err
+}
+func (m machine) RemoveTable() error { return m.table.Remove() }
 func (m machine) WatchTable(ctx context.Context, changed func()) error {
 	return m.table.Watch(ctx, changed)
 }

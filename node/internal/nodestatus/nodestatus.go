@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
@@ -31,6 +32,8 @@ const (
 	unreadyFirst, unreadyLast = 10 * time.Millisecond, time.Second
 	// callTimeout bounds one question to the API or the runtime.
 	callTimeout = 10 * time.Second
+	// askTimeout bounds a question that Pods wait for.
+	askTimeout = 2 * time.Second
 )
 
 // Config says what a node is.
@@ -70,7 +73,8 @@ type Status struct {
 
 	mu        sync.Mutex
 	addresses []netip.Addr
-	node      *corev1.Node // newest that we have seen; nil: not registered
+	node      *corev1.Node       // newest that we have seen; nil: not registered
+	own       *corev1.NodeStatus // as last worked out, which the API may not have yet
 
 	reported time.Time    // last successful write; only Run touches it
 	told     []netip.Addr // by Config.Changed; only Run touches it
@@ -121,6 +125,31 @@ func (s *Status) Node() *corev1.Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.node
+}
+
+// Now returns the Node as last seen, with the status that it has by the last look at the machine: the
+// API may not have that yet, or have it and not have answered. nil before it is registered and looked
+// at.
+func (s *Status) Now() *corev1.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node == nil || s.own == nil {
+		return nil
+	}
+	n := *s.node
+	n.Status = *s.own
+	return &n
+}
+
+// Ask returns what Now does, after the API has been asked for the Node: others may have seen a change
+// of it before us. Where the API does not answer it is as last seen.
+func (s *Status) Ask(ctx context.Context) *corev1.Node {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if n, err := s.config.Client.CoreV1().Nodes().Get(ctx, s.config.Name, metav1.GetOptions{}); err == nil {
+		s.observe(n)
+	}
+	return s.Now()
 }
 
 // Check has everything looked at again at once, for whoever knows that something has changed: the
@@ -258,6 +287,9 @@ func (s *Status) report(ctx context.Context) (ready bool, err error) {
 	}
 	now := s.config.Clock.Now()
 	next := status(&old.Status, s.config.Name, s.HostIPs(), facts, s.config, now)
+	s.mu.Lock()
+	s.own = &next
+	s.mu.Unlock()
 	for _, c := range next.Conditions {
 		ready = ready || c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	}

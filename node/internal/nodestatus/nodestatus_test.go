@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"sigs.k8s.io/yaml"
 
@@ -273,6 +276,50 @@ func TestRun(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNow: what the node knows of itself it knows before the API does, and what others have changed
+// when it has asked.
+func TestNow(t *testing.T) {
+	ctx, client, runtime := t.Context(), fake.NewClientset(), &fakeRuntime{down: true}
+	s, err := New(Config{
+		Name: "worker0", Client: client, Runtime: runtime, Nodes: informers.NewSharedInformerFactory(client, 0).Core().V1().Nodes().Informer(), RootDir: t.TempDir(),
+		Read: func() (hostnet.State, error) { return machine(t, "eth0 172.30.0.3/24\neth0 fd00:172:30::3/64"), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.look(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if s.Now() != nil {
+		t.Error("known before it is registered")
+	}
+	isReady := func(n *corev1.Node) bool {
+		return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+	}
+	if _, err := s.report(ctx); err != nil || isReady(s.Now()) || len(s.Now().Status.Allocatable) == 0 {
+		t.Fatalf("%v: %+v", err, s.Now())
+	}
+	runtime.set(false, true)
+	var before, now bool
+	client.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, kruntime.Object, error) {
+		before, now = isReady(s.Node()), isReady(s.Now())
+		return false, nil, nil
+	})
+	if _, err := s.report(ctx); err != nil || before || !now {
+		t.Errorf("%v, while it is written: as the API has it %t, as it is %t", err, before, now)
+	}
+	n := s.Node().DeepCopy()
+	n.Labels["zone"], n.ResourceVersion = "a", "7"
+	if _, err := client.CoreV1().Nodes().Update(ctx, n, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Now().Labels["zone"] != "" || s.Ask(ctx).Labels["zone"] != "a" || s.Now().Labels["zone"] != "a" {
+		t.Errorf("labels %v", s.Now().Labels)
 	}
 }
 

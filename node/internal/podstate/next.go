@@ -29,7 +29,7 @@ func Next(pod *corev1.Pod, o Observed) Decision {
 		p.verdict = p.deadline()
 	}
 	switch {
-	case terminal(pod.Status.Phase) || o.Gone || pod.DeletionTimestamp != nil || p.verdict != nil || p.completed():
+	case Over(pod.Status.Phase) || o.Gone || pod.DeletionTimestamp != nil || p.verdict != nil || p.completed():
 		p.Ending = true
 		p.end()
 	default:
@@ -39,13 +39,14 @@ func Next(pod *corev1.Pod, o Observed) Decision {
 	return p.Decision
 }
 
-func terminal(phase corev1.PodPhase) bool {
+// Over tells whether a phase is a Pod's last: nothing of it runs any more, or ever will.
+func Over(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
 // deadline is the verdict about a Pod that has been active for too long.
 func (p *plan) deadline() *Failure {
-	if p.pod.Spec.ActiveDeadlineSeconds == nil || p.pod.Status.StartTime == nil || terminal(p.pod.Status.Phase) {
+	if p.pod.Spec.ActiveDeadlineSeconds == nil || p.pod.Status.StartTime == nil || Over(p.pod.Status.Phase) {
 		return nil
 	}
 	at := p.pod.Status.StartTime.Add(seconds(*p.pod.Spec.ActiveDeadlineSeconds))

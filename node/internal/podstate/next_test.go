@@ -369,7 +369,7 @@ func TestNext(t *testing.T) {
 			p.Status.Phase = corev1.PodSucceeded
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "a", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}}}
 		}), Observed{Now: now}, "Cleanup, = Succeeded, a:Completed(0)"},
-		{"rejected", pod(), Observed{Now: now, Rejected: &Failure{Reason: "OutOfcpu"}}, "Cleanup, = Failed, a:ContainerCreating, b:ContainerCreating"},
+		{"rejected", pod(), Observed{Now: now, Rejected: &Failure{Reason: "OutOfcpu"}}, "Cleanup, = Failed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := told(Next(test.pod, test.o)); got != test.want {

@@ -16,7 +16,7 @@ type Observed struct {
 	Gone bool
 	// EndingSince is when it was first seen that the Pod has to end; zero before.
 	EndingSince time.Time
-	// Rejected is why this node cannot run the Pod at all; nil if it can.
+	// Rejected is why this node does not take the Pod, see Refuse; nil if it did.
 	Rejected *Failure
 	// Volumes have been set up, or why not.
 	Volumes Step

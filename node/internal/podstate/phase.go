@@ -6,7 +6,7 @@ import (
 
 // phase sums up what the containers' statuses say. A Pod that has ended never comes back.
 func (p *plan) phase(s *corev1.PodStatus) corev1.PodPhase {
-	if terminal(p.pod.Status.Phase) {
+	if Over(p.pod.Status.Phase) {
 		return p.pod.Status.Phase
 	}
 	if p.alive() {

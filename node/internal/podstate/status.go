@@ -17,7 +17,12 @@ func (p *plan) status() corev1.PodStatus {
 		s.StartTime = &metav1.Time{Time: p.o.Now}
 	}
 	p.addresses(&s)
-	if terminal(p.pod.Status.Phase) && p.nothingKnown() {
+	if f := p.o.Rejected; f != nil {
+		// Nothing else is said of one that this node has never had.
+		s.Phase, s.Reason, s.Message = corev1.PodFailed, f.Reason, "Pod was rejected: "+f.Message
+		return s
+	}
+	if Over(p.pod.Status.Phase) && p.nothingKnown() {
 		// The last word was said before this agent started.
 		p.conditions(&s)
 		return s
@@ -140,6 +145,9 @@ func (p *plan) containerStatus(c *corev1.Container, before corev1.ContainerStatu
 	}
 	s.RestartCount = int32(i.Attempt) //nolint:gosec // counted from 0 by this agent
 	s.Image, s.ImageID, s.ContainerID = i.Image, i.ImageID, containerID(i)
+	if c.Lifecycle != nil {
+		s.StopSignal = c.Lifecycle.StopSignal
+	}
 	switch {
 	case i.State == Running:
 		s.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(i.StartedAt)}

@@ -263,6 +263,34 @@ func TestTCP(t *testing.T) {
 	}
 }
 
+// TestSecondFamily: a Pod is asked at its first address, and at the second if the probe names it.
+func TestSecondFamily(t *testing.T) {
+	for _, l := range loopback {
+		if len(l.ips) < 2 {
+			continue
+		}
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			listener, port := listen(t, l.ips[1])
+			server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.NotFoundHandler()}}
+			server.Start()
+			defer server.Close()
+			target, at := targetOf(&corev1.Container{}, l.ips...), intstr.FromInt32(int32(port))
+			for host, want := range map[string][2]outcome{"": {failed, failed}, l.ips[1].String(): {passed, failed}} {
+				tcp := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Host: host, Port: at}}}
+				if got := ask(t, target, tcp); got.outcome != want[0] {
+					t.Errorf("TCP, host %q: %v", host, got)
+				}
+				web := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: host, Port: at}}}
+				got := ask(t, target, web)
+				if answered := strings.HasSuffix(got.text, "statuscode: 404"); got.outcome != want[1] || answered != (host != "") {
+					t.Errorf("HTTP, host %q: %v", host, got)
+				}
+			}
+		})
+	}
+}
+
 func TestGRPC(t *testing.T) {
 	for _, l := range loopback {
 		t.Run(l.name, func(t *testing.T) {

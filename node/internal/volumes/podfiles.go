@@ -24,7 +24,8 @@ func (m *Manager) HostsPath(uid types.UID) string { return filepath.Join(m.podDi
 // on seeing the old one after a rename. It returns what it found there, nil the first time.
 //
 // The new text goes over the old before the rest is cut off, so that a resolver that reads meanwhile
-// never finds the file empty. A file that is right already is not touched.
+// never finds the file empty, and not before there is room for all of it: on a full disk the file
+// stays as it was. A file that is right already is not touched.
 func (m *Manager) WriteHosts(uid types.UID, content []byte) (found []byte, err error) {
 	path := m.HostsPath(uid)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
@@ -40,6 +41,10 @@ func (m *Manager) WriteHosts(uid types.UID, content []byte) (found []byte, err e
 		return nil, err
 	}
 	if !bytes.Equal(found, content) {
+		err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(content)))
+		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return found, &fs.PathError{Op: "write", Path: path, Err: err}
+		}
 		if _, err := f.WriteAt(content, 0); err != nil {
 			return found, err
 		}

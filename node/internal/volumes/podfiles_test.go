@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func sh(t *testing.T, dir, script string) {
@@ -110,6 +113,40 @@ func TestWriteHostsNeverEmpty(t *testing.T) {
 	close(done)
 	if n, ok := <-short; ok {
 		t.Errorf("a reader found %d bytes", n)
+	}
+}
+
+// TestWriteHostsDiskFull: what does not fit on the disk is not begun.
+func TestWriteHostsDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	m, _ := newManager(t)
+	before := []byte("10.0.0.1\tweb\n")
+	if _, err := m.WriteHosts("u1", before); err != nil {
+		t.Fatal(err)
+	}
+	path := m.HostsPath("u1")
+	if err := unix.Mount("small", filepath.Dir(path), "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(filepath.Dir(path), unix.MNT_DETACH) })
+	if _, err := m.WriteHosts("u1", before); err != nil {
+		t.Fatal(err)
+	}
+	after := bytes.Repeat([]byte("10.0.0.2\tlonger\n"), 2000)
+	found, err := m.WriteHosts("u1", after)
+	if !errors.Is(err, unix.ENOSPC) || !bytes.Equal(found, before) {
+		t.Errorf("found %q, %v", found, err)
+	}
+	if now, err := os.ReadFile(path); !bytes.Equal(now, before) {
+		t.Errorf("%q is left, %v", now, err)
+	}
+	if err := unix.Mount("", filepath.Dir(path), "", unix.MS_REMOUNT, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := m.WriteHosts("u1", after); err != nil || !bytes.Equal(found, before) {
+		t.Errorf("with space again: found %q, %v", found, err)
 	}
 }
 

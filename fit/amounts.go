@@ -1,15 +1,16 @@
-package scheduler
+package fit
 
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// amounts of resources: CPU in thousandths, all else in its unit.
-type amounts map[corev1.ResourceName]int64
+// Amounts of resources: CPU in thousandths, all else in its unit.
+type Amounts map[corev1.ResourceName]int64
 
-func amountsOf(list corev1.ResourceList) amounts {
-	out := make(amounts, len(list))
+// AmountsOf a list.
+func AmountsOf(list corev1.ResourceList) Amounts {
+	out := make(Amounts, len(list))
 	for name, q := range list {
 		if name == corev1.ResourceCPU {
 			out[name] = q.MilliValue()
@@ -20,13 +21,15 @@ func amountsOf(list corev1.ResourceList) amounts {
 	return out
 }
 
-func (a amounts) add(b amounts, sign int64) {
+// Add adds b as often as sign says.
+func (a Amounts) Add(b Amounts, sign int64) {
 	for name, v := range b {
 		a[name] += sign * v
 	}
 }
 
-func (a amounts) quantity(name corev1.ResourceName) resource.Quantity {
+// Quantity is how the API writes one of them.
+func (a Amounts) Quantity(name corev1.ResourceName) resource.Quantity {
 	if name == corev1.ResourceCPU {
 		return *resource.NewMilliQuantity(a[name], resource.DecimalSI)
 	}
