@@ -20,7 +20,7 @@ import (
 
 func endpoints(addresses, notReady string) *corev1.Endpoints {
 	subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}}}
-	for _, a := range strings.Fields(addresses) {
+	for a := range strings.FieldsSeq(addresses) {
 		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: a})
 	}
 	for _, a := range strings.Fields(notReady) {

@@ -81,8 +81,6 @@ func New(deps Deps, config Config, gauge *Gauge) (*Server, error) {
 	return s, nil
 }
 
-func nameOf(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
-
 // Run answers until ctx ends; then all ports are closed.
 func (s *Server) Run(ctx context.Context) error {
 	defer func() {
