@@ -198,10 +198,10 @@ func (p *Proxy) markTaken() {
 }
 
 // rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
-// taking more than a tenth of a processor.
+// taking more than a fifth of a processor.
 func (p *Proxy) rest(since time.Time) {
 	p.mu.Lock()
-	p.rested = time.Now().Add(10 * time.Since(since))
+	p.rested = time.Now().Add(4 * time.Since(since))
 	p.mu.Unlock()
 }
 
@@ -220,7 +220,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	p.table = table
-	defer table.Close() //nolint:errcheck // nothing is lost with it
+	defer table.Close()
 	if !cache.WaitFor(ctx, "", p.synced...) {
 		return nil
 	}
