@@ -210,7 +210,7 @@ func accept(t *testing.T, w http.ResponseWriter, r *http.Request, protocols []st
 }
 
 // startAgent runs a fake agent at an address of either family and returns its port.
-func startAgent(t *testing.T, address string, cert, key []byte) int32 {
+func startAgent(t *testing.T, address string, cert, key []byte, handler http.Handler) int32 {
 	t.Helper()
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
@@ -220,7 +220,7 @@ func startAgent(t *testing.T, address string, cert, key []byte) int32 {
 	if err != nil {
 		t.Skip(err) // a machine without IPv6
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: fakeAgent(t), ReadHeaderTimeout: time.Minute}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}}
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12}
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -270,7 +270,13 @@ func startWithAgents(t *testing.T) *withAgents {
 // node makes a Node whose agent is at an address.
 func (w *withAgents) node(t *testing.T, at string) *corev1.Node {
 	t.Helper()
-	port := startAgent(t, at, w.cert, w.key)
+	return w.nodeWith(t, at, fakeAgent(t))
+}
+
+// nodeWith makes a Node with this agent.
+func (w *withAgents) nodeWith(t *testing.T, at string, agent http.Handler) *corev1.Node {
+	t.Helper()
+	port := startAgent(t, at, w.cert, w.key, agent)
 	node, err := w.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{GenerateName: "n-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -311,19 +317,24 @@ func TestPodStreams(t *testing.T) {
 
 // say returns the body of an answer, or the message of a Status in it.
 func say(s *Server, path string) string {
+	w := httptest.NewRecorder()
+	s.Generic.Handler.ServeHTTP(w, asAdmin(s, path))
+	status := metav1.Status{}
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err == nil && status.Kind == "Status" {
+		return fmt.Sprint(status.Code, " ", status.Message)
+	}
+	return w.Body.String()
+}
+
+// asAdmin is a request of the administrator's.
+func asAdmin(s *Server, path string) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	for token, who := range s.loopback.users {
 		if who.GetName() == "admin" {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
 	}
-	w := httptest.NewRecorder()
-	s.Generic.Handler.ServeHTTP(w, r)
-	status := metav1.Status{}
-	if err := json.Unmarshal(w.Body.Bytes(), &status); err == nil && status.Kind == "Status" {
-		return fmt.Sprint(status.Code, " ", status.Message)
-	}
-	return w.Body.String()
+	return r
 }
 
 func tryLogs(t *testing.T, s *Server) {

@@ -376,3 +376,78 @@ func within(t *testing.T, so func() (got string, ok bool)) {
 		}
 	}
 }
+
+// TestProxyAddressChangesHands: an address goes from a Pod that has ended to another one, in whatever
+// namespace, and a Pod's status may claim any: a connection that was made for one is never another's.
+func TestProxyAddressChangesHands(t *testing.T) {
+	s := startWithAgents(t)
+	node := s.node(t, "127.0.0.1").Name
+	for i, ips := range [][]string{
+		{"10.244.1.9"}, {"fd00:10:244:1::9"}, {"10.244.1.10", "fd00:10:244:1::10"}, {"fd00:10:244:1::11", "10.244.1.11"},
+	} {
+		for _, who := range []string{"before", "after"} {
+			name := fmt.Sprint(who, "-", i)
+			s.pod(t, name, node, ips...)
+			if got, want := say(s.Server, "/api/v1/namespaces/default/pods/"+name+"/proxy/"), name+"  8080: GET / "; got != want {
+				t.Errorf("%v: got %q, want %q", ips, got, want)
+			}
+		}
+	}
+}
+
+// TestProxyAgentDoesNotAnswer: of an agent that takes connections and says nothing, or never ends what
+// it says, nothing is left when the client has gone.
+func TestProxyAgentDoesNotAnswer(t *testing.T) {
+	s := startWithAgents(t)
+	for name, agent := range map[string]func(http.ResponseWriter, *http.Request, chan<- struct{}){
+		"silent": func(_ http.ResponseWriter, r *http.Request, asked chan<- struct{}) {
+			asked <- struct{}{}
+			<-r.Context().Done()
+		},
+		"endless": func(w http.ResponseWriter, _ *http.Request, _ chan<- struct{}) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			line := "X: " + strings.Repeat("x", 1000) + "\r\n"
+			_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n")
+			const most = 50_000 // far more than sockets hold
+			n := 0
+			for ; err == nil && n < most; n++ {
+				_, err = io.WriteString(conn, line)
+			}
+			if n == most {
+				t.Error("the server has taken 50 MB of headers")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, gone := make(chan struct{}, 1), make(chan struct{})
+			node := s.nodeWith(t, "127.0.0.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer close(gone)
+				agent(w, r, asked)
+			}))
+			s.pod(t, name, node.Name, "10.244.1.12")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				s.Generic.Handler.ServeHTTP(httptest.NewRecorder(), asAdmin(s.Server, "/api/v1/namespaces/default/pods/"+name+"/proxy/").WithContext(ctx))
+			}()
+			select {
+			case <-asked:
+			case <-gone:
+			}
+			cancel()
+			<-done
+			select {
+			case <-gone:
+			case <-time.After(20 * time.Second):
+				t.Error("the connection to the agent is still there")
+			}
+		})
+	}
+}

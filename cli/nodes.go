@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/duetk8s/duet/lab"
@@ -49,11 +50,22 @@ func (a clusterAPI) Invite(ctx context.Context, kubeconfig string) (string, erro
 	secrets := client.CoreV1().Secrets(metav1.NamespaceSystem)
 	object := bootstrapToken(tokenID, secret, "made by duet up, for the nodes of the lab")
 	object.StringData["expiration"] = time.Now().Add(tokenLifetime).UTC().Format(time.RFC3339)
-	_, err = secrets.Create(ctx, object, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
+	return tokenID + "." + secret, put(ctx, secrets, object)
+}
+
+// put creates a Secret or replaces it. The last one's time may be over, and then the server deletes it
+// just when it has started.
+func put(ctx context.Context, secrets corev1client.SecretInterface, object *corev1.Secret) error {
+	for {
+		_, err := secrets.Create(ctx, object, metav1.CreateOptions{})
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
 		_, err = secrets.Update(ctx, object, metav1.UpdateOptions{})
+		if !apierrors.IsNotFound(err) {
+			return err
+		}
 	}
-	return tokenID + "." + secret, err
 }
 
 func (a clusterAPI) Forget(ctx context.Context, kubeconfig string, nodes []string) error {

@@ -18,8 +18,11 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/duetk8s/duet/lab"
 	"github.com/duetk8s/duet/pki"
@@ -187,5 +190,26 @@ func TestInvite(t *testing.T) {
 	want := "duet node --server " + made.Server + " --token " + made.Token + " --ca-hash " + pin + " --cluster-dns 10.96.0.10,fd00:10:96::a"
 	if !port.MatchString(made.Server) || !tokenShape.MatchString(made.Token) || made.Command != want {
 		t.Errorf("got  %+v\nwant %s", made, want)
+	}
+}
+
+// TestPutToken: the server deletes a token whose time is over just when a new one replaces it.
+func TestPutToken(t *testing.T) {
+	old := bootstrapToken(tokenID, "0123456789abcdef", "old")
+	client := fake.NewClientset(old)
+	deleted := false
+	client.PrependReactor("update", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if deleted {
+			return false, nil, nil
+		}
+		deleted = true
+		return false, nil, client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("secrets"), old.Namespace, old.Name)
+	})
+	if err := put(t.Context(), client.CoreV1().Secrets(old.Namespace), bootstrapToken(tokenID, "fedcba9876543210", "new")); err != nil {
+		t.Fatal(err)
+	}
+	now, err := client.CoreV1().Secrets(old.Namespace).Get(t.Context(), old.Name, metav1.GetOptions{})
+	if err != nil || now.StringData["description"] != "new" || !deleted {
+		t.Errorf("%v, %v, deleted %t", now, err, deleted)
 	}
 }

@@ -74,6 +74,7 @@ func newNodes(cfg Config) *nodes {
 		open:   transport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}), //nolint:gosec // as everywhere: see the field
 	}
 	n.open.DialContext = n.dial
+	n.open.DisableKeepAlives = true // an address is not always the same Pod's, and connections are kept by address
 	return n
 }
 

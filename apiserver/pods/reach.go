@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,14 +24,23 @@ import (
 type destination struct {
 	agent   string // host:port
 	pod     *corev1.Pod
-	address string // of the Pod; "" lets the agent choose
+	address string          // of the Pod; "" lets the agent choose
+	request context.Context //nolint:containedctx // http.Transport connects with one that does not end with the request's
 }
+
+const (
+	// agentTimeout bounds how long an agent may take to make a connection; it tries for less itself.
+	agentTimeout = 30 * time.Second
+	// maxHead is how many bytes an agent may say before the connection is one of bytes.
+	maxHead = 64 << 10
+)
 
 type destinationKey struct{}
 
 // toPod has the connections of a handler's requests made by the agent of a Pod's node.
 func toPod(d destination, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.request = r.Context()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), destinationKey{}, d)))
 	})
 }
@@ -41,7 +52,7 @@ func (n *nodes) destination(ctx context.Context, pod *corev1.Pod, address string
 		return destination{}, err
 	}
 	host, err := agent(node)
-	return destination{host, pod, address}, err
+	return destination{agent: host, pod: pod, address: address}, err
 }
 
 // dial connects to an address: of the Pod that the context says, or, without one, of a node.
@@ -51,7 +62,7 @@ func (n *nodes) dial(ctx context.Context, network, address string) (net.Conn, er
 		if err != nil {
 			return nil, err
 		}
-		return n.dialPod(ctx, d, port)
+		return n.dialPod(d, port)
 	}
 	return direct(permitted).DialContext(ctx, network, address)
 }
@@ -60,7 +71,11 @@ func (n *nodes) dial(ctx context.Context, network, address string) (net.Conn, er
 //
 //	POST /connect/default/web-0/UID?port=80&address=10.244.1.5 HTTP/1.1
 //	Upgrade: tcp
-func (n *nodes) dialPod(ctx context.Context, d destination, port string) (net.Conn, error) {
+//
+// It gives up when the request ends.
+func (n *nodes) dialPod(d destination, port string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(d.request, agentTimeout)
+	defer cancel()
 	conn, err := (&tls.Dialer{NetDialer: direct(nil), Config: n.agents.TLSClientConfig}).DialContext(ctx, "tcp", d.agent)
 	if err != nil {
 		return nil, err
@@ -89,12 +104,14 @@ func upgrade(ctx context.Context, conn net.Conn, at string) (io.Reader, error) {
 	if err := request.Write(conn); err != nil {
 		return nil, err
 	}
-	reader := bufio.NewReader(conn)
+	limited := &io.LimitedReader{R: conn, N: maxHead}
+	reader := bufio.NewReader(limited)
 	answer, err := http.ReadResponse(reader, request)
 	if err != nil {
 		return nil, err
 	}
 	if answer.StatusCode == http.StatusSwitchingProtocols {
+		limited.N = math.MaxInt64
 		return reader, nil
 	}
 	defer answer.Body.Close()

@@ -15,6 +15,7 @@ package nodelifecycle
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -221,15 +222,18 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.taint(ctx, node, drive); err != nil {
+	done, err := c.taint(ctx, node, drive)
+	if err != nil {
 		return err
 	}
+	var errs []error
 	if ready := condition(&node.Status, corev1.NodeReady); ready != nil && ready.Status != corev1.ConditionTrue {
-		if err := c.unready(ctx, node); err != nil {
-			return err
-		}
+		errs = append(errs, c.unready(ctx, node))
 	}
-	return c.evict(ctx, node)
+	if done {
+		errs = append(errs, c.evict(ctx, node))
+	}
+	return errors.Join(errs...)
 }
 
 // mark says of a silent node that nothing is known. It returns nil if the Node is another one by now.
@@ -249,11 +253,12 @@ func (c *Controller) mark(ctx context.Context, node *corev1.Node) (*corev1.Node,
 	return updated, nil
 }
 
-// taint brings the taints in line with the conditions; drive: with those that Pods leave by.
-func (c *Controller) taint(ctx context.Context, node *corev1.Node, drive bool) error {
+// taint brings the taints in line with the conditions; drive: with those that Pods leave by. It is not
+// done if the Node is another one by now, and what node says of taints is what was.
+func (c *Controller) taint(ctx context.Context, node *corev1.Node, drive bool) (done bool, _ error) {
 	wanted := taints(node, drive, c.deps.Clock.Now())
 	if sameTaints(wanted, node.Spec.Taints) {
-		return nil
+		return true, nil
 	}
 	// Whole, and only as the version that was read: others write taints too.
 	patch, err := json.Marshal(map[string]any{
@@ -261,18 +266,18 @@ func (c *Controller) taint(ctx context.Context, node *corev1.Node, drive bool) e
 		"spec":     map[string]any{"taints": wanted},
 	})
 	if err != nil {
-		return fmt.Errorf("encode taints: %w", err)
+		return false, fmt.Errorf("encode taints: %w", err)
 	}
 	updated, err := c.deps.Client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		c.queue.AddAfter(node.Name, time.Second) // its event is on the way, and this is if it is not
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("taint Node %s: %w", node.Name, err)
+		return false, fmt.Errorf("taint Node %s: %w", node.Name, err)
 	}
 	updated.DeepCopyInto(node)
-	return nil
+	return true, nil
 }
 
 // pods are those of a Node.

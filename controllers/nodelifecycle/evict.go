@@ -3,6 +3,7 @@ package nodelifecycle
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,14 @@ import (
 )
 
 // unready says of the Pods of a node that is not ready that they are not either: nobody sends them
-// connections then. The node itself says otherwise when it is back.
+// connections then. The node itself says otherwise when it is back. A Pod that cannot be written keeps
+// no other.
 func (c *Controller) unready(ctx context.Context, node *corev1.Node) error {
 	pods, err := c.pods(node.Name)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, pod := range pods {
 		for _, condition := range pod.Status.Conditions {
 			if condition.Type != corev1.PodReady || condition.Status != corev1.ConditionTrue {
@@ -28,12 +31,13 @@ func (c *Controller) unready(ctx context.Context, node *corev1.Node) error {
 				Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(c.deps.Clock.Now()),
 			})
 			if err != nil {
-				return err
+				errs = append(errs, err)
+				continue
 			}
 			c.deps.Events.Event(pod, corev1.EventTypeWarning, "NodeNotReady", "Node is not ready")
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (c *Controller) setCondition(ctx context.Context, pod *corev1.Pod, condition corev1.PodCondition) error {
@@ -51,7 +55,8 @@ func (c *Controller) setCondition(ctx context.Context, pod *corev1.Pod, conditio
 	return nil
 }
 
-// evict deletes the Pods of a Node whose time is over and comes back for the next.
+// evict deletes the Pods of a Node whose time is over and comes back for the next. One that cannot be
+// deleted keeps no other.
 func (c *Controller) evict(ctx context.Context, node *corev1.Node) error {
 	taints := driving(node)
 	since := c.firstSeen(node.Name, taints)
@@ -64,6 +69,7 @@ func (c *Controller) evict(ctx context.Context, node *corev1.Node) error {
 	}
 	now := c.deps.Clock.Now()
 	var next time.Time
+	var errs []error
 	for _, pod := range pods {
 		if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			continue
@@ -72,9 +78,7 @@ func (c *Controller) evict(ctx context.Context, node *corev1.Node) error {
 		switch {
 		case !found:
 		case !now.Before(at):
-			if err := c.delete(ctx, pod); err != nil {
-				return err
-			}
+			errs = append(errs, c.delete(ctx, pod))
 		case next.IsZero() || at.Before(next):
 			next = at
 		}
@@ -82,7 +86,7 @@ func (c *Controller) evict(ctx context.Context, node *corev1.Node) error {
 	if !next.IsZero() {
 		c.queue.AddAfter(node.Name, next.Sub(now))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // firstSeen notes when taints without a time were first seen, and forgets those that have gone.

@@ -3,6 +3,7 @@ package nodelifecycle
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +11,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -332,5 +335,48 @@ MemoryPressure Unknown NodeStatusNeverUpdated: Kubelet never posted node status.
 NetworkUnavailable False Others:  (heard`
 	if text := strings.Join(got, "\n"); !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "\nReady Unknown NodeStatusUnknown: Kubelet stopped posting node status. (heard 0s)") {
 		t.Errorf("got\n%s", text)
+	}
+}
+
+// TestOneStays: a Pod that cannot be changed or deleted, because a webhook says no, keeps no other.
+func TestOneStays(t *testing.T) {
+	for _, verb := range []string{"patch", "delete"} {
+		n := node("n", corev1.Taint{Key: "gone", Effect: corev1.TaintEffectNoExecute})
+		n.Status.Conditions[0].Status = corev1.ConditionFalse
+		s := newStage(t, node("m"), n, pod("a", "n"), pod("b", "n"), pod("c", "n"))
+		s.client.PrependReactor(verb, "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			if a.(interface{ GetName() string }).GetName() == "b" {
+				return true, nil, errors.New("admission webhook says no")
+			}
+			return false, nil, nil
+		})
+		if err := s.sync(t.Context(), "n"); err == nil {
+			t.Error("no error, and nobody will try again")
+		}
+		pods, err := s.client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pods.Items) != 1 || pods.Items[0].Name != "b" {
+			t.Errorf("%s: %d are left, want b only", verb, len(pods.Items))
+		}
+	}
+}
+
+// TestTaintsThatShouldGo: when nobody is to be driven away, taints that could not be taken off yet drive
+// nobody either.
+func TestTaintsThatShouldGo(t *testing.T) {
+	long := metav1.NewTime(start.Add(-time.Hour))
+	n := node("n", corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}, corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute, TimeAdded: &long})
+	n.Status.Conditions[0].Status = corev1.ConditionFalse
+	s := newStage(t, n, pod("p", "n", bears(corev1.TaintNodeNotReady, 300)))
+	s.client.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewConflict(corev1.Resource("nodes"), "n", errors.New("somebody was faster"))
+	})
+	if err := s.sync(t.Context(), "n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{}); err != nil {
+		t.Errorf("no node is Ready, and yet: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,13 +51,12 @@ type Controller struct {
 	deps     Deps
 	queue    *queue.Queue[types.NamespacedName] // of Pods
 	listener listen.Listener
-	// missing is since when a Node has been missed; one worker uses it.
-	missing map[string]time.Time
 	// mostEnded may be other in tests.
 	mostEnded int
 
-	mu    sync.Mutex
-	ended map[types.NamespacedName]time.Time // Pods that have, and when they were made
+	mu      sync.Mutex
+	missing map[string]time.Time               // since when a Node has been missed
+	ended   map[types.NamespacedName]time.Time // Pods that have, and when they were made
 }
 
 // New subscribes to the informers, which their owner starts.
@@ -69,7 +69,7 @@ func New(deps Deps) (*Controller, error) {
 	c.listener.To(deps.Pods.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: c.pod, UpdateFunc: func(_, obj any) { c.pod(obj) }, DeleteFunc: c.podGone,
 	})
-	c.listener.To(deps.Nodes.Informer(), cache.ResourceEventHandlerFuncs{DeleteFunc: c.nodeGone})
+	c.listener.To(deps.Nodes.Informer(), cache.ResourceEventHandlerFuncs{AddFunc: c.nodeMade, DeleteFunc: c.nodeGone})
 	return c, c.listener.Err()
 }
 
@@ -134,18 +134,42 @@ func (c *Controller) oldest() []types.NamespacedName {
 	return keys[:max(0, len(keys)-c.mostEnded)]
 }
 
-// trim removes them.
+// trim removes them. One that cannot be removed keeps no other.
 func (c *Controller) trim(ctx context.Context) error {
+	var errs []error
 	for _, key := range c.oldest() {
 		pod, err := c.deps.Pods.Lister().Pods(key.Namespace).Get(key.Name)
 		if err != nil || !hasEnded(pod) {
 			continue // gone already, or another one: its event is on the way
 		}
-		if err := c.remove(ctx, pod, ""); err != nil {
-			return err
-		}
+		errs = append(errs, c.remove(ctx, pod, ""))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// nodeMade ends that a Node is missed: when it goes again, its time begins then.
+func (c *Controller) nodeMade(obj any) {
+	if node, ok := obj.(*corev1.Node); ok {
+		c.found(node.Name)
+	}
+}
+
+func (c *Controller) found(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.missing, node)
+}
+
+// missed is how long a Node has been.
+func (c *Controller) missed(node string) time.Duration {
+	now := c.deps.Clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, known := c.missing[node]
+	if !known {
+		since, c.missing[node] = now, now
+	}
+	return now.Sub(since)
 }
 
 func (c *Controller) nodeGone(obj any) {
@@ -187,22 +211,17 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 		return c.remove(ctx, pod, "PodGC: unscheduled terminating pod")
 	}
 	if _, err := c.deps.Nodes.Lister().Get(node); !apierrors.IsNotFound(err) {
-		delete(c.missing, node)
+		c.found(node)
 		return err //nolint:wrapcheck // nil, or what reading memory says
 	}
-	now := c.deps.Clock.Now()
-	since, known := c.missing[node]
-	if !known {
-		since, c.missing[node] = now, now
-	}
-	if wait := quarantine - now.Sub(since); wait > 0 {
+	if wait := quarantine - c.missed(node); wait > 0 {
 		c.queue.AddAfter(key, wait)
 		return nil
 	}
 	_, err = c.deps.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	switch {
 	case err == nil:
-		delete(c.missing, node)
+		c.found(node)
 		return nil
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("get Node %s: %w", node, err)

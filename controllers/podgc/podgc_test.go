@@ -2,6 +2,7 @@ package podgc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -181,5 +182,44 @@ func TestEnded(t *testing.T) {
 	s.count(pod("f on n Succeeded second 9"))
 	if got := s.oldest(); !slices.Equal(got, []types.NamespacedName{{Namespace: "default", Name: "b"}}) {
 		t.Errorf("too many: %v", got)
+	}
+}
+
+// TestNodeGoesAgain: a Node that had gone, came back and goes once more is missed from then on.
+func TestNodeGoesAgain(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	s := newStage(t, 10, pod("p on n Running"), pod("q on n Running"))
+	if got := s.does("p"); got != "" {
+		t.Error(got)
+	}
+	s.nodeMade(node)
+	s.clock.SetTime(start.Add(time.Hour))
+	if got := s.does("q"); got != "" {
+		t.Errorf("it has been missing for no time, and yet\n%s", got)
+	}
+}
+
+// TestOneStays: a Pod that cannot be deleted, because a webhook says no, keeps no other.
+func TestOneStays(t *testing.T) {
+	s := newStage(t, 0, pod("a Succeeded second 1"), pod("b Succeeded second 2"), pod("c Failed second 3"))
+	s.client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if a.(clienttesting.DeleteAction).GetName() == "a" {
+			return true, nil, errors.New("admission webhook says no")
+		}
+		return false, nil, nil
+	})
+	if err := s.sync(t.Context(), surplus); err == nil {
+		t.Error("no error, and nobody will try again")
+	}
+	left, err := s.client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range left.Items {
+		names = append(names, p.Name)
+	}
+	if !slices.Equal(names, []string{"a"}) {
+		t.Errorf("%v are left, want a only", names)
 	}
 }

@@ -60,8 +60,14 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	_ = join(r.Context(), conn, struct { // whoever has ended it knows
 		io.Reader
 		io.Writer
-	}{io.MultiReader(bytes.NewReader(early), client), client})
+	}{io.MultiReader(bytes.NewReader(early), client, closed{}), client})
 }
+
+// closed is read where the API server has closed a connection, which it never does in one direction only.
+// A Pod that hangs would not notice if it were told of the one.
+type closed struct{}
+
+func (closed) Read([]byte) (int, error) { return 0, net.ErrClosed }
 
 // destinations are the addresses to try for a port of a Pod that has these.
 func destinations(of []netip.Addr, address, port string) ([]netip.AddrPort, error) {
@@ -106,7 +112,8 @@ func dial(ctx context.Context, namespace string, to []netip.AddrPort) (net.Conn,
 }
 
 // join copies both ways between a connection to a Pod, which it closes, and its peer, until the Pod has
-// closed it or ctx ends. The copying from the peer ends when the caller closes that.
+// closed it, reading from the peer fails or ctx ends. That the peer has no more to say is passed on to the
+// Pod. The copying from the peer ends when the caller closes that.
 func join(ctx context.Context, pod net.Conn, peer io.ReadWriter) error {
 	defer pod.Close()
 	defer context.AfterFunc(ctx, func() { pod.Close() })()

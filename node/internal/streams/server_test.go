@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -479,7 +480,39 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// echo is a server that answers a line with its own address before it, once the client has said all.
+// TestConnectEnds: when the API server closes the connection that to the Pod is closed too, whether or
+// not the Pod notices: it may hang, and be asked every few seconds how it is.
+func TestConnectEnds(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Skip(err) // a machine without IPv6
+		}
+		defer listener.Close() // the connections that it has are nobody's
+		at := listener.Addr().(*net.TCPAddr).AddrPort()
+		node := newNode(t)
+		node.ips = []netip.Addr{at.Addr()}
+		url, _, ca := serve(t, node)
+		for range 5 {
+			conn, _ := upgraded(t, url, ca, fmt.Sprintf("/connect/default/web/uid?port=%d", at.Port()), "tcp")
+			fmt.Fprint(conn, "hello")
+			conn.Close()
+		}
+		stacks := ""
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			all := make([]byte, 1<<20)
+			stacks = string(all[:runtime.Stack(all, true)])
+			if !strings.Contains(stacks, "(*Server).connect(") {
+				break
+			}
+		}
+		if n := strings.Count(stacks, "(*Server).connect("); n > 0 {
+			t.Errorf("%s: %d connections are still there", host, n)
+		}
+	}
+}
+
+// echo is a server that answers a line with its own address before it.
 func echo(t *testing.T, host string) netip.AddrPort {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
@@ -493,7 +526,7 @@ func echo(t *testing.T, host string) netip.AddrPort {
 			if err != nil {
 				return
 			}
-			text, _ := io.ReadAll(conn)
+			text, _ := bufio.NewReader(conn).ReadString('\n')
 			fmt.Fprintf(conn, "%s %s", conn.LocalAddr(), text)
 			conn.Close()
 		}
@@ -504,6 +537,23 @@ func echo(t *testing.T, host string) netip.AddrPort {
 // upgrade asks for a path, says hello when the connection is upgraded, and returns what comes back.
 func upgrade(t *testing.T, url string, ca *authority, path, protocol string) string {
 	t.Helper()
+	conn, answer := upgraded(t, url, ca, path, protocol)
+	defer conn.Close()
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(answer.Body)
+		return fmt.Sprint(answer.StatusCode, " ", strings.TrimSpace(string(body)))
+	}
+	fmt.Fprintln(conn, "hello")
+	body, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(body))
+}
+
+// upgraded asks for a path with an upgrade, and returns the connection and the answer.
+func upgraded(t *testing.T, url string, ca *authority, path, protocol string) (net.Conn, *http.Response) {
+	t.Helper()
 	host, roots := strings.TrimPrefix(url, "https://"), x509.NewCertPool()
 	roots.AddCert(ca.cert)
 	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{ca.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
@@ -511,24 +561,10 @@ func upgrade(t *testing.T, url string, ca *authority, path, protocol string) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, host, protocol)
-	reader := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(reader, nil)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer.StatusCode != http.StatusSwitchingProtocols {
-		body, _ := io.ReadAll(answer.Body)
-		return fmt.Sprint(answer.StatusCode, " ", strings.TrimSpace(string(body)))
-	}
-	fmt.Fprint(conn, "hello")
-	if err := conn.(*tls.Conn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+	return conn, answer
 }
