@@ -90,7 +90,8 @@ func schema() nft.Schema {
 		own, other := loopback[f].own, loopback[f].standIn
 		sent.Rules = append(sent.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own), nft.Is(nft.Destination(f), own),
 			nft.In(kindLoopback.of(f), nft.Protocol(), nft.DestinationPort()), nft.Replace(other, other)))
-		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other), nft.Replace(own, own)))
+		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other),
+			nft.IsTranslated(), nft.Replace(own, own)))
 	}
 	for _, f := range dualstack.Families() {
 		s.Chains = append(s.Chains, familyChains(f)...)
@@ -105,6 +106,8 @@ func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
 // them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
 // local ([ways.standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
 // has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
+// Only answers of translated connections become loopback's again: who forges the addresses, which the
+// kernel lets through in IPv6, must not reach what listens there.
 var loopback = map[dualstack.Family]struct{ own, standIn netip.Addr }{
 	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8")},
 	dualstack.IPv6: {netip.IPv6Loopback(), netip.MustParseAddr("100::ff00")},
