@@ -313,6 +313,14 @@ type counted struct {
 	Table
 	writes atomic.Int64
 	failed atomic.Int64
+	intact atomic.Pointer[func() (bool, error)] // instead of the table's
+}
+
+func (c *counted) Intact() (bool, error) {
+	if f := c.intact.Load(); f != nil {
+		return (*f)()
+	}
+	return c.Table.Intact()
 }
 
 func (c *counted) Rebuild(s nft.Schema, e map[string][]nft.Element) error {

@@ -20,6 +20,10 @@ func (p *Proxy) compare(ctx context.Context) {
 	}
 	p.unchecked = nil
 	intact, err := p.table.Intact()
+	if nft.IsInterrupted(err) {
+		p.markTaken() // others are writing, be it elsewhere
+		return
+	}
 	if err != nil || !intact {
 		klog.FromContext(ctx).Info("The table of Services is not what was written, replacing it", "err", err)
 		p.stale = true
