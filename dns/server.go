@@ -139,14 +139,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve answers on one address until ctx ends or a socket fails.
+// serve answers on one address, and says so, until ctx ends or a socket fails.
 func (s *Server) serve(ctx context.Context, address netip.Addr) error {
 	udp, tcp, err := s.listen(ctx, address)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
 	defer cancel()
+	group.Go(func() { s.publish(ctx, address, portOfAddr(udp.LocalAddr()), portOfAddr(tcp.Addr())) })
+	return s.answer(ctx, udp, tcp)
+}
+
+// answer answers at two sockets until ctx ends or one fails, and closes them, and clients' connections.
+func (s *Server) answer(ctx context.Context, udp net.PacketConn, tcp net.Listener) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { s.handle(ctx, w, m) })
 	servers := []*dns.Server{{PacketConn: udp, Handler: handler, UDPSize: dns.MaxMsgSize}, {Listener: tcp, Handler: handler}}
 	var group sync.WaitGroup
@@ -154,14 +163,15 @@ func (s *Server) serve(ctx context.Context, address netip.Addr) error {
 	for _, server := range servers {
 		group.Go(func() { failed <- server.ActivateAndServe() })
 	}
-	group.Go(func() { s.publish(ctx, address, portOfAddr(udp.LocalAddr()), portOfAddr(tcp.Addr())) })
 	select {
 	case <-ctx.Done():
-		err = nil
 	case err = <-failed:
 	}
 	cancel()
-	_, _ = udp.Close(), tcp.Close()
+	for _, server := range servers { // a client may ask every now and then for a quarter of an hour
+		_ = server.ShutdownContext(ctx)
+	}
+	_, _ = udp.Close(), tcp.Close() // of one that has not begun
 	group.Wait()
 	return err
 }

@@ -222,3 +222,47 @@ func many() *discoveryv1.EndpointSlice {
 	}
 	return slice("many", text)
 }
+
+// A client that keeps its connection open does not keep the server from ending.
+func TestEndWithClients(t *testing.T) {
+	s := testServer(cluster())
+	ctx, cancel := context.WithCancel(t.Context())
+	address := netip.MustParseAddr("127.0.0.1")
+	udp, tcp, err := s.listen(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.answer(ctx, udp, tcp) }()
+	conn, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &dns.Conn{Conn: conn}
+	question := new(dns.Msg).SetQuestion("a.default.svc.cluster.local.", dns.TypeA)
+	ask := func() error {
+		if err := c.WriteMsg(question); err != nil {
+			return err
+		}
+		_, err := c.ReadMsg()
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for answered := 0; ; answered++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("got %v", err)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		if err := ask(); err == nil && answered > 20 {
+			t.Fatal("answers go on")
+		}
+	}
+}
