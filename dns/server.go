@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -33,6 +34,7 @@ type Deps struct {
 	Services   coreinformers.ServiceInformer
 	Pods       coreinformers.PodInformer
 	Slices     discoveryinformers.EndpointSliceInformer
+	CIDRs      networkinginformers.ServiceCIDRInformer
 	Events     record.EventRecorder
 	Metrics    prometheus.Registerer // nil keeps them to itself
 }
@@ -45,7 +47,8 @@ type Config struct {
 	Addresses []netip.Addr
 	// Port to listen on, for UDP and TCP; if it is in use, any other is taken.
 	Port uint16
-	// Ranges of Services and Pods, of whose addresses nobody else knows names.
+	// Ranges of Services and Pods, of whose addresses nobody else knows names; those of ServiceCIDRs
+	// are known without.
 	Ranges []netip.Prefix
 	// ResolvConf is a file with the name servers that are asked for names outside the zone, followed
 	// when it changes; "": there are no such names, unless ConfigMap kube-dns says whom to ask.
@@ -94,7 +97,7 @@ func New(deps Deps, config Config) (*Server, error) {
 	if err := s.metrics.register(deps.Metrics); err != nil {
 		return nil, fmt.Errorf("dns: metrics: %w", err)
 	}
-	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Pods.Informer(), deps.Slices.Informer()} {
+	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Pods.Informer(), deps.Slices.Informer(), deps.CIDRs.Informer()} {
 		s.synced = append(s.synced, i.HasSyncedChecker())
 	}
 	return s, nil
