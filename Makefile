@@ -67,7 +67,7 @@ bench: build
 	go test -run '^$$' -bench '$(BENCH)' -benchtime 0.2s -benchmem ./clusterip ./hosts ./dns
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Change|Connect' -benchtime 3x -timeout 10m ./proxy
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Cold|Memory' -benchtime 1000x -timeout 10m ./proxy
-	go test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Start|Idle|Create|Flat)' -benchtime 1x -timeout 10m ./test/bench
+	go test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Start|Idle|Create|Flat)' -benchtime 1x -timeout 20m ./test/bench
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Create|Flat|Node|Failover' -benchtime 10x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 	go test -run '^$$' -bench '$(BENCH)' -skip 'Start|Idle|Node|Failover' -benchtime 1000x -timeout 10m ./test/bench $(PROFILES:%=-profiles %)
 

@@ -7,11 +7,10 @@ import (
 	"net/http"
 	"strings"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/duetk8s/duet/clusterip"
 )

@@ -330,8 +330,14 @@ func TestProxyRights(t *testing.T) {
 		}
 	}
 	for _, row := range []struct{ who, method, want string }{
-		{"get", "GET", "404"}, {"get", "HEAD", "404"}, {"get", "POST", "403"}, {"create", "POST", "404"}, {"create", "GET", "403"},
-		{"delete", "DELETE", "404"}, {"delete", "PUT", "403"}, {"nobody", "GET", "403"},
+		{"get", "GET", "404"},
+		{"get", "HEAD", "404"},
+		{"get", "POST", "403"},
+		{"create", "POST", "404"},
+		{"create", "GET", "403"},
+		{"delete", "DELETE", "404"},
+		{"delete", "PUT", "403"},
+		{"nobody", "GET", "403"},
 	} {
 		ask := func() string {
 			config := s.Identity(&user.DefaultInfo{Name: row.who, Groups: []string{user.AllAuthenticated}})

@@ -148,29 +148,34 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		}
 	}
 	s.identityPaths(paths)
+	return s, s.mount(cfg, sch, masters, paths)
+}
+
+// mount puts everything behind the filters of k8s.io/apiserver: the API's paths and those beside it.
+func (s *Server) mount(cfg Config, sch *scheme, masters authorizer.Authorizer, paths endpoints) (err error) {
 	config := s.genericConfig(sch, cfg, masters)
 	if err := s.admission(config, cfg); err != nil {
-		return nil, err
+		return err
 	}
 	s.Generic, err = config.Complete(s.informers).New("duet", genericapiserver.NewEmptyDelegate())
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w", err)
+		return fmt.Errorf("apiserver: %w", err)
 	}
 	s.Generic.ShutdownTimeout = shutdownGrace
 	s.mountImages(cfg.Images)
 	if err := s.mountIssuer(cfg.Advertise); err != nil {
-		return nil, err
+		return err
 	}
 	openapi.Register(s.Generic.Handler.NonGoRestfulMux)
 	s.Generic.Handler.NonGoRestfulMux.HandleFunc(AuditPath, s.serveAudit)
 	s.Generic.Handler.NonGoRestfulMux.HandleFunc(definitionsPath, noDefinitions)
 	if err := openapi.Install(s.Generic, config, openapi.Types(), paths.groups(sch)...); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.allocator.metrics.register(); err != nil {
-		return nil, fmt.Errorf("apiserver: metrics: %w", err)
+		return fmt.Errorf("apiserver: metrics: %w", err)
 	}
-	return s, s.healthChecks()
+	return s.healthChecks()
 }
 
 // shutdownGrace is what open watches get before their connections are cut at shutdown; ordinary
@@ -325,7 +330,8 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	s.hooks = append([]hook{
-		{"storage-caches", s.backend.fill}, {"rbac/bootstrap-roles", s.seedPolicy},
+		{"storage-caches", s.backend.fill},
+		{"rbac/bootstrap-roles", s.seedPolicy},
 		{"scheduling/bootstrap-system-priority-classes", s.seedPriorities},
 	}, s.hooks...)
 	gates := make([]chan struct{}, len(s.hooks))

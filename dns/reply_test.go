@@ -145,9 +145,12 @@ func TestMetrics(t *testing.T) {
 		kind uint16
 		over net.Addr
 	}{
-		{"v4.default.svc.cluster.local.", dns.TypeA, &net.UDPAddr{}}, {"v4.default.svc.cluster.local.", dns.TypeA, &net.TCPAddr{}},
-		{"none.default.svc.cluster.local.", dns.TypeAAAA, &net.UDPAddr{}}, {"example.com.", dns.TypeAAAA, &net.UDPAddr{}},
-		{"v4.default.svc.cluster.local.", dns.TypeMX, &net.UDPAddr{}}, {"v4.default.svc.cluster.local.", 65280, &net.UDPAddr{}},
+		{"v4.default.svc.cluster.local.", dns.TypeA, &net.UDPAddr{}},
+		{"v4.default.svc.cluster.local.", dns.TypeA, &net.TCPAddr{}},
+		{"none.default.svc.cluster.local.", dns.TypeAAAA, &net.UDPAddr{}},
+		{"example.com.", dns.TypeAAAA, &net.UDPAddr{}},
+		{"v4.default.svc.cluster.local.", dns.TypeMX, &net.UDPAddr{}},
+		{"v4.default.svc.cluster.local.", 65280, &net.UDPAddr{}},
 	} {
 		s.handle(t.Context(), &client{over: q.over}, new(dns.Msg).SetQuestion(q.name, q.kind))
 	}

@@ -33,7 +33,9 @@ func TestShort(t *testing.T) {
 		{"one bit more", []map[string]string{{"cpu": "1500m"}}, map[string]string{"cpu": "501m"}, "[{cpu 501 1500 2000}]"},
 		{"Pods", []map[string]string{{}, {}}, nil, "[{pods 1 2 2}]"},
 		{
-			"all in order", []map[string]string{{}, {}}, map[string]string{"x.io/b": "2", "x.io/a": "2", "ephemeral-storage": "11", "memory": "2Ki", "cpu": "3"},
+			"all in order",
+			[]map[string]string{{}, {}},
+			map[string]string{"x.io/b": "2", "x.io/a": "2", "ephemeral-storage": "11", "memory": "2Ki", "cpu": "3"},
 			"[{pods 1 2 2} {cpu 3000 0 2000} {memory 2048 0 1024} {ephemeral-storage 11 0 10} {x.io/a 2 0 1} {x.io/b 2 0 1}]",
 		},
 		{"what the node has not", nil, map[string]string{"x.io/c": "1"}, "[{x.io/c 1 0 0}]"},
@@ -61,9 +63,21 @@ func TestPorts(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{all, all, true}, {all, all4, true}, {all, all6, true}, {all, one4, true}, {all, one6, true},
-		{all4, one4, true}, {all6, one6, true}, {all4, all6, false}, {all4, one6, false}, {all6, one4, false},
-		{one4, one6, false}, {one4, one4, true}, {one6, one6, true}, {one4, "127.0.0.2", false}, {one6, "::2", false},
+		{all, all, true},
+		{all, all4, true},
+		{all, all6, true},
+		{all, one4, true},
+		{all, one6, true},
+		{all4, one4, true},
+		{all6, one6, true},
+		{all4, all6, false},
+		{all4, one6, false},
+		{all6, one4, false},
+		{one4, one6, false},
+		{one4, one4, true},
+		{one6, one6, true},
+		{one4, "127.0.0.2", false},
+		{one6, "::2", false},
 		{one4, "::ffff:127.0.0.1", true},
 	}
 	for _, row := range rows {

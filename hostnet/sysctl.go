@@ -62,7 +62,7 @@ func TranslateInBridges() error {
 		err := SetSysctl(name, "1")
 		if errors.Is(err, fs.ErrNotExist) {
 			if out, failed := exec.Command("modprobe", "br_netfilter").CombinedOutput(); failed != nil {
-				return fmt.Errorf("Services between Pods of one node need the kernel module br_netfilter: modprobe: %w %s", failed, out)
+				return fmt.Errorf("load the kernel module br_netfilter, which Services between Pods of one node need, by modprobe: %w %s", failed, out)
 			}
 			err = SetSysctl(name, "1")
 		}

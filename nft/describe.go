@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,10 +93,8 @@ func (s Set) notes() []byte {
 	}
 	data := joined(s.Data)
 	out = note(out, dataOrder, order(data, len(s.Data) > 1))
-	for _, t := range s.Key {
-		if t == Index { // "type" has no name for it
-			return note(note(out, keyTypeof, key.typeof), dataTypeof, data.typeof)
-		}
+	if slices.Contains(s.Key, Index) { // "type" has no name for it
+		out = note(note(out, keyTypeof, key.typeof), dataTypeof, data.typeof)
 	}
 	return out
 }

@@ -33,7 +33,7 @@ func open(t *testing.T) *Table {
 
 func prefixes(list string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, s := range strings.Fields(list) {
+	for s := range strings.FieldsSeq(list) {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out

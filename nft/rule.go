@@ -83,8 +83,9 @@ func Random(n uint32) Field {
 }
 
 // load puts fields side by side into registers.
-func load(first uint32, fields []Field) Rule {
+func load(fields []Field) Rule {
 	var out Rule
+	first := uint32(register)
 	for _, f := range fields {
 		out = append(out, f.load(first))
 		first += f.words
@@ -102,12 +103,12 @@ func IsFamily(f dualstack.Family) Rule {
 
 // In matches packets whose fields are in a set.
 func In(set string, fields ...Field) Rule {
-	return append(load(register, fields), &expr.Lookup{SourceRegister: register, SetName: set})
+	return append(load(fields), &expr.Lookup{SourceRegister: register, SetName: set})
 }
 
 // NotIn matches the others.
 func NotIn(set string, fields ...Field) Rule {
-	return append(load(register, fields), &expr.Lookup{SourceRegister: register, SetName: set, Invert: true})
+	return append(load(fields), &expr.Lookup{SourceRegister: register, SetName: set, Invert: true})
 }
 
 // IsTransport matches the protocols that have ports. Rules that translate ports begin with it, or nft
@@ -119,7 +120,7 @@ func IsTransport() Rule {
 		set:      Set{Name: "__set%d", Key: []Type{Proto}, anonymous: true, Size: uint32(len(list))}, //nolint:gosec // few
 		elements: list,
 	}
-	return append(load(register, []Field{Protocol()}), own)
+	return append(load([]Field{Protocol()}), own)
 }
 
 // oneOf matches against a set that belongs to the rule.
@@ -131,12 +132,12 @@ type oneOf struct {
 
 // lookup leaves what a map has for the fields in the registers; it ends the rule if there is nothing.
 func lookup(m string, fields []Field) Rule {
-	return append(load(register, fields), &expr.Lookup{SourceRegister: register, DestRegister: register, IsDestRegSet: true, SetName: m})
+	return append(load(fields), &expr.Lookup{SourceRegister: register, DestRegister: register, IsDestRegSet: true, SetName: m})
 }
 
 // Follow goes where a map of verdicts says, and on with the next rule if it says nothing.
 func Follow(m string, fields ...Field) Rule {
-	return append(load(register, fields), &expr.Lookup{SourceRegister: register, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: m})
+	return append(load(fields), &expr.Lookup{SourceRegister: register, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: m})
 }
 
 // FollowMasked is [Follow] by the packet's priority, some bits of it.
@@ -202,7 +203,7 @@ func dynamic(m string, key []Field, data Field, operation uint32, timeout time.D
 	for _, f := range key {
 		value += f.words
 	}
-	return append(load(register, append(slices.Clone(key), data)), &expr.Dynset{
+	return append(load(append(slices.Clone(key), data)), &expr.Dynset{
 		SrcRegKey: register, SrcRegData: value, SetName: m, Operation: operation, Timeout: timeout,
 	})
 }
@@ -235,7 +236,7 @@ func IsLocal() Rule {
 
 // Is matches packets whose field is this address.
 func Is(address Field, value netip.Addr) Rule {
-	return append(load(register, []Field{address}), &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: value.AsSlice()})
+	return append(load([]Field{address}), &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: value.AsSlice()})
 }
 
 // NotWithin matches packets whose field is no address of a range.
@@ -244,7 +245,7 @@ func NotWithin(address Field, r netip.Prefix) Rule {
 	for i := range r.Bits() {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
-	return append(load(register, []Field{address}),
+	return append(load([]Field{address}),
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))}, //nolint:gosec // an address
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: r.Masked().Addr().AsSlice()})
 }
@@ -252,8 +253,8 @@ func NotWithin(address Field, r netip.Prefix) Rule {
 // IsPort matches packets to a port.
 func IsPort(protocol uint8, port uint16) Rule {
 	return Join(
-		load(register, []Field{Protocol()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{protocol}}},
-		load(register, []Field{DestinationPort()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)}})
+		load([]Field{Protocol()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{protocol}}},
+		load([]Field{DestinationPort()}), Rule{&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)}})
 }
 
 // TranslateTo sends a connection to an address and port.
@@ -295,7 +296,7 @@ func Masquerade() Rule { return Rule{&expr.Masq{FullyRandom: true}} }
 // message that the port is unreachable is lost on one that is still busy sending, which IPv6 clients
 // always are, and each peer gets one of those a second at most.
 func Reset() Rule {
-	return append(load(register, []Field{Protocol()}),
+	return append(load([]Field{Protocol()}),
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_TCP}},
 		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 }

@@ -78,7 +78,7 @@ func newBox(t *testing.T) *box {
 	if testing.Short() {
 		t.Skip("starts containers")
 	}
-	dir, err := os.MkdirTemp("", "duetbox")
+	dir, err := os.MkdirTemp("", "duetbox") //nolint:usetesting // sockets in it must have short names
 	if err != nil {
 		t.Fatal(err)
 	}

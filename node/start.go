@@ -112,7 +112,7 @@ func (w *worker) postStart(ctx context.Context, s starting, id string) *refusal 
 	}
 	err := w.prober.Hook(ctx, probeTarget{Pod: s.pod, Container: s.c, ID: id, IPs: s.ips}, s.c.Lifecycle.PostStart)
 	if err == nil || ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the agent ends
 	}
 	w.warnAbout(s.pod, s.c, "FailedPostStartHook", "PostStartHook failed")
 	w.eventAbout(s.pod, s.c, "Killing", "FailedPostStartHook")

@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -26,6 +26,10 @@ func filled(b *testing.B, n int) still {
 	b.Helper()
 	sandbox.Need(b)
 	p := newStill(b, newDeps(), TableName)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.table.Watch(ctx, func() {}) }() // which makes the kernel tell of each change
+	b.Cleanup(func() { cancel(); <-done })
 	for i := range n {
 		p.take(strconv.Itoa(i), nth(i, 0))
 	}
@@ -35,7 +39,7 @@ func filled(b *testing.B, n int) still {
 // nth Service, with another second endpoint for each change.
 func nth(i, change int) []Port {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s" + strconv.Itoa(i)}, Spec: corev1.ServiceSpec{
-		ClusterIPs: []string{fmt.Sprintf("10.%d.%d.%d", 100+i>>16, i>>8&255, i&255), fmt.Sprintf("fd00:10:96::%x", i+1)},
+		ClusterIPs: []string{fmt.Sprintf("10.%d.%d.%d", 100+i>>16, i>>8&255, i&255), fmt.Sprintf("fd00:10:97::%x", i+1)},
 		Ports:      []corev1.ServicePort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}},
 	}}
 	second := fmt.Sprintf("10.244.9.%d fd00:10:244:9::%x node1", change%250+2, change%250+2)
@@ -45,7 +49,7 @@ func nth(i, change int) []Port {
 // BenchmarkCold writes all of them at once; floor has nft do it with the same maps from a file.
 func BenchmarkCold(b *testing.B) {
 	for _, n := range []int{1000, 10000, 30000} {
-		var file string
+		file := filepath.Join(b.TempDir(), "floor.nft")
 		b.Run(fmt.Sprintf("services=%d/proxy", n), func(b *testing.B) {
 			p := filled(b, n)
 			for b.Loop() {
@@ -54,16 +58,9 @@ func BenchmarkCold(b *testing.B) {
 				}
 			}
 			b.StopTimer()
-			if file == "" {
-				dir, err := os.MkdirTemp("/run", "") // the sandbox's own
-				if err != nil {
-					b.Fatal(err)
-				}
-				file = filepath.Join(dir, "floor.nft")
-				table := sandbox.Run(b, "nft", "list", "table", "inet", TableName)
-				if err := os.WriteFile(file, []byte("table inet duet-proxy\ndelete table inet duet-proxy\n"+table), 0o600); err != nil {
-					b.Fatal(err)
-				}
+			table := sandbox.Run(b, "nft", "list", "table", "inet", TableName)
+			if err := os.WriteFile(file, []byte("table inet duet-proxy\ndelete table inet duet-proxy\n"+table), 0o600); err != nil {
+				b.Fatal(err)
 			}
 		})
 		b.Run(fmt.Sprintf("services=%d/floor", n), func(b *testing.B) {
@@ -130,18 +127,30 @@ func BenchmarkConnect(b *testing.B) {
 	for _, n := range []int{10, 30000} {
 		p := filled(b, n)
 		p.take("web", Ports(web("web", "1"), endpoints("web", pod1), nodeName))
-		if err := p.rebuild(); err != nil {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}}
+		store(p.deps.Nodes, node, true)
+		if err := p.sync(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		for _, to := range []struct{ family, direct, service string }{
 			{"IPv4", "10.244.0.2:8080", "10.96.0.1:80"}, {"IPv6", "[fd00:10:244::2]:8080", "[fd00:10:96::1]:80"},
 		} {
 			b.Run(fmt.Sprintf("services=%d/%s", n, to.family), func(b *testing.B) {
+				for _, at := range []string{to.direct, to.service} {
+					if got := who(call(b, "pod2", "tcp", at)); got != "pod1 pod2" {
+						b.Fatalf("%s: %s", at, got)
+					}
+				}
 				var direct, service []time.Duration
 				if err := hostnet.Within(path("pod2"), func() error {
 					for b.Loop() {
-						direct = append(direct, connect(b, to.direct))
-						service = append(service, connect(b, to.service))
+						for at, list := range map[string]*[]time.Duration{to.direct: &direct, to.service: &service} {
+							took, err := connect(at)
+							if err != nil {
+								return fmt.Errorf("%s: %w", at, err)
+							}
+							*list = append(*list, took)
+						}
 					}
 					return nil
 				}); err != nil {
@@ -159,24 +168,21 @@ func BenchmarkConnect(b *testing.B) {
 }
 
 // connect and hang up at once, so that no port is kept.
-func connect(b *testing.B, to string) time.Duration {
-	b.Helper()
-	at := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(to))
-	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: at.Port, Addr: at.AddrPort().Addr().As16()})
-	if at.AddrPort().Addr().Is4() {
-		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: at.Port, Addr: at.AddrPort().Addr().As4()}
+func connect(to string) (time.Duration, error) {
+	at := netip.MustParseAddrPort(to)
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
+	if at.Addr().Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 	}
 	s, err := unix.Socket(family, unix.SOCK_STREAM, 0)
 	if err != nil {
-		b.Fatal(err)
+		return 0, err
 	}
-	defer unix.Close(s) //nolint:errcheck // it is a benchmark
+	defer unix.Close(s)
 	if err := unix.SetsockoptLinger(s, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		b.Fatal(err)
+		return 0, err
 	}
 	start := time.Now()
-	if err := unix.Connect(s, address); err != nil {
-		b.Fatal(to, err)
-	}
-	return time.Since(start)
+	err = unix.Connect(s, address)
+	return time.Since(start), err
 }

@@ -32,7 +32,7 @@ type quietHost struct {
 
 func (h *quietHost) Read() (hostnet.State, error) {
 	var s hostnet.State
-	for _, ip := range strings.Fields(nodeIPs) {
+	for ip := range strings.FieldsSeq(nodeIPs) {
 		a := netip.MustParseAddr(ip)
 		s.Addresses = append(s.Addresses, hostnet.Address{Prefix: netip.PrefixFrom(a, a.BitLen()), Index: 3})
 	}

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
-	"k8s.io/utils/ptr"
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
@@ -44,7 +43,7 @@ func newCluster(t testing.TB, config Config) *cluster {
 		ServiceCIDRs: informer(c.cidrs, &networkingv1.ServiceCIDR{}), Nodes: informer(c.nodes, &corev1.Node{}),
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}}
-	for _, ip := range strings.Fields(nodeIPs) {
+	for ip := range strings.FieldsSeq(nodeIPs) {
 		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
 	c.nodes.Add(node)
@@ -114,7 +113,7 @@ func endpoints(service string, lines ...string) []*discoveryv1.EndpointSlice {
 			f := strings.Fields(line)
 			e := discoveryv1.Endpoint{Addresses: []string{f[i]}, NodeName: &f[2]}
 			if len(f) > 3 { // "ending"
-				e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+				e.Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
 			}
 			s.Endpoints = append(s.Endpoints, e)
 		}
@@ -287,7 +286,7 @@ func who(answer string) string {
 func eventually(t testing.TB, what string, ok func() (string, bool)) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var done bool
 		if last, done = ok(); done {
 			return

@@ -37,11 +37,11 @@ var (
 func buildLab(t testing.TB) {
 	t.Helper()
 	sandbox.Need(t)
+	bridge := hostnet.Bridge{Name: "duet0", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.244.0.1/24"), netip.MustParsePrefix("fd00:10:244::1/64")}}
+	if err := bridge.Set(); err != nil {
+		t.Fatal(err)
+	}
 	sandbox.IP(t, `
-link add duet0 type bridge
-link set duet0 up
-addr add 10.244.0.1/24 dev duet0
-addr add fd00:10:244::1/64 dev duet0 nodad
 netns add other
 link add eth0 type veth peer name eth0 netns other
 link set eth0 up
@@ -110,7 +110,7 @@ func serve(t testing.TB, ns, ips string) {
 		if listener, err = net.Listen("tcp", ":8080"); err != nil {
 			return err
 		}
-		for _, ip := range strings.Fields(ips) { // each by itself, to answer from it
+		for ip := range strings.FieldsSeq(ips) { // each by itself, to answer from it
 			c, err := net.ListenPacket("udp", net.JoinHostPort(ip, "8080"))
 			if err != nil {
 				return err
@@ -158,13 +158,13 @@ func serve(t testing.TB, ns, ips string) {
 
 // call connects from a namespace and returns what it is told: "pod1 10.244.0.3", or "refused",
 // "timeout".
-func call(t *testing.T, ns, network, to string) string {
+func call(t testing.TB, ns, network, to string) string {
 	t.Helper()
 	return callFrom(t, ns, network, nil, to)
 }
 
 // callFrom does so from a port of the caller's choice.
-func callFrom(t *testing.T, ns, network string, from net.Addr, to string) string {
+func callFrom(t testing.TB, ns, network string, from net.Addr, to string) string {
 	t.Helper()
 	var said string
 	err := hostnet.Within(path(ns), func() error {

@@ -184,6 +184,7 @@ func add(c *changes, classes *classes, e entry) {
 		c.AddChains = append(c.AddChains, sourceChain(e.family, set.Name))
 		c.Add[set.Name] = elements
 		return
+	default:
 	}
 	name := e.kind.of(e.family)
 	c.Add[name] = append(c.Add[name], element(classes, e))
@@ -201,6 +202,7 @@ func remove(c *changes, classes *classes, e entry) {
 		c.RemoveChains = append(c.RemoveChains, name)
 		c.RemoveSets = append(c.RemoveSets, name)
 		return
+	default:
 	}
 	name := e.kind.of(e.family)
 	c.Remove[name] = append(c.Remove[name], element(classes, e))
@@ -219,8 +221,9 @@ func element(classes *classes, e entry) nft.Element {
 		}
 	case kindFirewall:
 		return nft.Element{Key: e.key, Verdict: nft.Jump{Chain: sourceName(e.family, e.value)}}
+	default:
+		return nft.Element{Key: e.key, Data: e.value}
 	}
-	return nft.Element{Key: e.key, Data: e.value}
 }
 
 func classOf(key string) uint32 { return binary.NativeEndian.Uint32([]byte(key)) >> classShift }

@@ -198,11 +198,11 @@ func (p *Proxy) markTaken() {
 }
 
 // rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
-// taking more than a tenth of a processor. What came meanwhile is looked at afterwards.
+// taking more than a fifth of a processor. What came meanwhile is looked at afterwards.
 func (p *Proxy) rest(since time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wait := 10 * time.Since(since)
+	wait := 4 * time.Since(since)
 	p.rested = time.Now().Add(wait)
 	if p.taken {
 		time.AfterFunc(wait, p.wake)
@@ -224,7 +224,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	p.table = table
-	defer table.Close() //nolint:errcheck // nothing is lost with it
+	defer table.Close()
 	if !cache.WaitFor(ctx, "", p.synced...) {
 		return nil
 	}

@@ -20,8 +20,8 @@ func (p *Proxy) compare(ctx context.Context) {
 	}
 	p.unchecked = nil
 	intact, err := p.table.Intact()
-	if nft.IsInterrupted(err) {
-		p.markTaken() // others are writing, be it elsewhere
+	if nft.IsInterrupted(err) { // others are writing
+		p.markTaken()
 		return
 	}
 	if err != nil || !intact {

@@ -136,12 +136,15 @@ type machine struct{}
 
 func (machine) Read() (hostnet.State, error)              { return hostnet.Read() }
 func (machine) SetLinkRoutes(r []hostnet.LinkRoute) error { return hostnet.SetLinkRoutes(r) }
+
 func (machine) WatchLinks(ctx context.Context, changed func()) error {
 	return hostnet.WatchLinks(ctx, changed)
 }
+
 func (machine) ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error {
 	return hostnet.ChangeLinkRoutes(add, remove)
 }
+
 func (machine) ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error {
 	return hostnet.ForgetFlows(v4, v6, match)
 }

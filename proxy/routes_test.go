@@ -52,7 +52,7 @@ func testRoutes(t *testing.T, c *cluster) {
 	sandbox.IP(t, "link set eth0 down\nlink set eth0 up\naddr add fd00:172:30::3/64 dev eth0 nodad\nroute add 10.244.1.0/24 via 172.30.0.4\n-6 route add fd00:10:244:1::/64 via fd00:172:30::4")
 	eventually(t, "the routes again", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
 	c.services.Delete(web("routed", "30"))
-	c.cidrs.Delete(grown)
+	c.cidrs.Delete(grown.DeepCopy())
 	eventually(t, "the routes as before", func() (string, bool) { got := routed(); return got, got == before })
 }
 
@@ -73,7 +73,7 @@ func TestChoose(t *testing.T) {
 		"":                          {dualstack.IPv4: 2, dualstack.IPv6: 2},
 	} {
 		var list []netip.Addr
-		for _, ip := range strings.Fields(own) {
+		for ip := range strings.FieldsSeq(own) {
 			list = append(list, netip.MustParseAddr(ip))
 		}
 		if got := choose(hostnet.State{Addresses: all}, list); !maps.Equal(got, want) {

@@ -121,8 +121,14 @@ func (s *stages) report(b *testing.B) {
 		name string
 		took []time.Duration
 	}{
-		{"bound-seen-ms", s.bound}, {"1-to-sandbox-ms", s.begun}, {"2-sandbox-ms", s.sandbox}, {"3-prepare-ms", s.prepare},
-		{"4-create-ms", s.create}, {"5-start-ms", s.start}, {"6-shown-ms", s.shown}, {"pull-ms", s.pull},
+		{"bound-seen-ms", s.bound},
+		{"1-to-sandbox-ms", s.begun},
+		{"2-sandbox-ms", s.sandbox},
+		{"3-prepare-ms", s.prepare},
+		{"4-create-ms", s.create},
+		{"5-start-ms", s.start},
+		{"6-shown-ms", s.shown},
+		{"pull-ms", s.pull},
 	} {
 		if len(stage.took) > 0 {
 			b.ReportMetric(median(stage.took), stage.name)

@@ -30,9 +30,7 @@ import (
 	"github.com/duetk8s/duet/test/cluster"
 )
 
-var (
-	profiles = flag.String("profiles", "", "folder for CPU and heap profiles of the server; taking them costs a few percent")
-)
+var profiles = flag.String("profiles", "", "folder for CPU and heap profiles of the server; taking them costs a few percent")
 
 // server is a running `duet server`.
 type server struct {

@@ -65,7 +65,7 @@ func Named(t testing.TB) *Lab {
 			t.Skipf("%v: run `make build images`", err)
 		}
 	}
-	base, err := os.MkdirTemp("", "duet-test") // sockets in it must have short names: not t.TempDir
+	base, err := os.MkdirTemp("", "duet-test") //nolint:usetesting // sockets in it must have short names
 	if err != nil {
 		t.Fatal(err)
 	}

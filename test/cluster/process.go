@@ -18,6 +18,7 @@ import (
 // Part is a process of a lab that a test may kill.
 type Part string
 
+// The parts: the control plane, the init of a node, its agent, its container runtime.
 const (
 	Server     Part = "server"
 	Box        Part = "box"

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -89,11 +90,7 @@ func (ld *load) read(line string) {
 func (ld *load) now() map[string]tally {
 	ld.mu.Lock()
 	defer ld.mu.Unlock()
-	out := map[string]tally{}
-	for k, v := range ld.tallies {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(ld.tallies)
 }
 
 // enough requests to every address that one can speak of a load.

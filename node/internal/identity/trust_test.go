@@ -25,24 +25,24 @@ func TestFetchCA(t *testing.T) {
 	pin := pki.Pin(s.ca)
 	leaf, key := s.TLS.Certificates[0].Certificate[0], s.TLS.Certificates[0].PrivateKey
 	foreignKey, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	real, realKey := s.ca, s.key
+	genuine, genuineKey := s.ca, s.key
 	s.ca, s.key = nil, foreignKey
 	foreign := s.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true}, &foreignKey.PublicKey)
 	s.ca = foreign
 	imposter := s.sign(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, &foreignKey.PublicKey)
-	s.ca, s.key = real, realKey
+	s.ca, s.key = genuine, genuineKey
 	elsewhere := s.sign(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}}, &foreignKey.PublicKey)
 
 	for _, tt := range []struct {
 		name, pin, want string // want: "" it is the CA
 		shown           tls.Certificate
 	}{
-		{"the cluster's", pin, "", tls.Certificate{Certificate: [][]byte{leaf, real.Raw}, PrivateKey: key}},
-		{"of another cluster", pki.Pin(foreign), "does not belong to the cluster with the CA sha256:", tls.Certificate{Certificate: [][]byte{leaf, real.Raw}, PrivateKey: key}},
+		{"the cluster's", pin, "", tls.Certificate{Certificate: [][]byte{leaf, genuine.Raw}, PrivateKey: key}},
+		{"of another cluster", pki.Pin(foreign), "does not belong to the cluster with the CA sha256:", tls.Certificate{Certificate: [][]byte{leaf, genuine.Raw}, PrivateKey: key}},
 		{"without its authority", pin, "does not belong to the cluster", tls.Certificate{Certificate: [][]byte{leaf}, PrivateKey: key}},
-		{"an imposter that shows our authority", pin, "is not one of the cluster's", tls.Certificate{Certificate: [][]byte{imposter.Raw, real.Raw}, PrivateKey: foreignKey}},
-		{"the cluster's, at another address", pin, "is not one of the cluster's", tls.Certificate{Certificate: [][]byte{elsewhere.Raw, real.Raw}, PrivateKey: foreignKey}},
-		{"the authority itself is no server", pin, "does not belong to the cluster", tls.Certificate{Certificate: [][]byte{real.Raw}, PrivateKey: realKey}},
+		{"an imposter that shows our authority", pin, "is not one of the cluster's", tls.Certificate{Certificate: [][]byte{imposter.Raw, genuine.Raw}, PrivateKey: foreignKey}},
+		{"the cluster's, at another address", pin, "is not one of the cluster's", tls.Certificate{Certificate: [][]byte{elsewhere.Raw, genuine.Raw}, PrivateKey: foreignKey}},
+		{"the authority itself is no server", pin, "does not belong to the cluster", tls.Certificate{Certificate: [][]byte{genuine.Raw}, PrivateKey: genuineKey}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{tt.shown}})

@@ -56,7 +56,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Not through the buffer further on: its end would be taken for the end of the request.
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	_ = join(r.Context(), conn, struct { // whoever has ended it knows
 		io.Reader
 		io.Writer

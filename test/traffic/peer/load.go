@@ -44,15 +44,16 @@ func (t *tally) add(began time.Time, said string, err error) {
 func (t *tally) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := fmt.Sprintf("%d ok, %d failed, longest gap %s,", t.ok, t.failed, t.gap.Round(time.Millisecond))
+	var out strings.Builder
+	fmt.Fprintf(&out, "%d ok, %d failed, longest gap %s,", t.ok, t.failed, t.gap.Round(time.Millisecond))
 	for _, who := range slices.Sorted(maps.Keys(t.by)) {
-		out += fmt.Sprintf(" %s=%d", who, t.by[who])
+		fmt.Fprintf(&out, " %s=%d", who, t.by[who])
 	}
 	for _, text := range t.news {
-		out += "\n! " + text
+		fmt.Fprintf(&out, "\n! %s", text)
 	}
 	t.news = nil
-	return out
+	return out.String()
 }
 
 const (

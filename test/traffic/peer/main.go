@@ -214,7 +214,7 @@ func exchange(c net.Conn, wait time.Duration) (string, error) {
 			return "", err
 		}
 		n, err := c.Read(b)
-		if err == nil || try == end || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err == nil || try.Equal(end) || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return strings.TrimSpace(string(b[:n])), err
 		}
 	}

@@ -51,7 +51,7 @@ func Copy(ctx context.Context, file string, o Options, w io.Writer) error {
 		err = p.out.Flush()
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	return err
 }
