@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -104,4 +105,26 @@ func sum(p []byte) uint16 {
 		s = s&0xffff + s>>16
 	}
 	return ^uint16(s)
+}
+
+// What listens at another loopback address is reached there, also at the port of a Service.
+func testOtherLoopback(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.5:30004")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "own 127.0.0.5\n")
+			_ = c.Close()
+		}
+	}()
+	if got := call(t, "node", "tcp", "127.0.0.5:30004"); got != "own 127.0.0.5" {
+		t.Errorf("got %q", got)
+	}
 }

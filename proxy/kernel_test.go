@@ -224,6 +224,7 @@ func TestTraffic(t *testing.T) {
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
 	t.Run("forged", testForged)
+	t.Run("other loopback", testOtherLoopback)
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
