@@ -26,6 +26,7 @@ var components = []string{
 var shared = map[string]string{
 	"apiserver/access/aggregation": "pure: the rules that a role aggregates, for the authorizer's bootstrap and the controller",
 	"controllers/catalog":          "which kinds the API serves, for the controllers that treat all kinds alike",
+	"controllers/listen":           "how a component is told of objects by informers",
 	"controllers/queue":            "the work queue that every controller runs on",
 	"controllers/selection":        "which Services select a Pod, for the two controllers that publish endpoints",
 }

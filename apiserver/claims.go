@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/storage"
 
-	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/etcd"
 )
@@ -147,7 +146,7 @@ func (s *claimStorage) address(addr netip.Addr, svc *corev1.Service) ([]byte, er
 	obj := &networkingv1.IPAddress{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: addr.String(), UID: uuid.NewUUID(), CreationTimestamp: metav1.NewTime(time.Now().Truncate(time.Second)), Generation: 1,
-			Labels: wellknown.Labels(addr),
+			Labels: clusterip.Labels(addr),
 		},
 		Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{
 			Resource: "services", Namespace: svc.Namespace, Name: svc.Name,

@@ -14,7 +14,6 @@ import (
 	"github.com/duetk8s/duet/apiserver/resource"
 	"github.com/duetk8s/duet/apiserver/service"
 	"github.com/duetk8s/duet/apiserver/servicecidr"
-	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
 	"github.com/duetk8s/duet/clusterip"
 )
 
@@ -67,7 +66,7 @@ func validateAddress(ctx context.Context, obj, old runtime.Object) field.ErrorLi
 		return errs
 	}
 	path := field.NewPath("metadata", "labels").Key(networkingv1.LabelManagedBy)
-	if was[0] != wellknown.ManagedBy && is[0] != wellknown.ManagedBy {
+	if was[0] != clusterip.ManagedBy && is[0] != clusterip.ManagedBy {
 		return errs
 	}
 	return append(errs, field.Forbidden(path, "set and kept by the server on addresses of Services only"))

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
 
-	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
+	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/etcd"
 )
 
@@ -69,7 +69,7 @@ func (s *addressStorage) Delete(ctx context.Context, key string, out runtime.Obj
 // unheld returns what to compare so that the address stays without a Service, or Forbidden.
 func (s *addressStorage) unheld(ctx context.Context, address *networkingv1.IPAddress) ([]etcd.Guard, error) {
 	ref := address.Spec.ParentRef
-	if address.Labels[networkingv1.LabelManagedBy] != wellknown.ManagedBy || ref == nil || ref.Resource != "services" || ref.Group != "" {
+	if address.Labels[networkingv1.LabelManagedBy] != clusterip.ManagedBy || ref == nil || ref.Resource != "services" || ref.Group != "" {
 		return nil, nil
 	}
 	key := servicePrefix + ref.Namespace + "/" + ref.Name

@@ -13,10 +13,6 @@ import (
 	"github.com/duetk8s/duet/dualstack"
 )
 
-// ManagedBy is the value of the label by which the IPAddress objects of Services are told from
-// those that users make (B1.7).
-const ManagedBy = "ipallocator.k8s.io"
-
 // Cluster is everything that has to agree, read at one revision of etcd.
 type Cluster struct {
 	Services  []*corev1.Service

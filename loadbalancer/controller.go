@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -45,10 +46,10 @@ type Config struct {
 
 // Controller is the service-controller.
 type Controller struct {
-	deps   Deps
-	config Config
-	queue  *queue.Queue[string]
-	synced []cache.DoneChecker
+	deps     Deps
+	config   Config
+	queue    *queue.Queue[string]
+	listener listen.Listener
 
 	// Owned by the one worker.
 	pools    Pools
@@ -68,34 +69,21 @@ func New(deps Deps, config Config) (*Controller, error) {
 		held: map[string][]netip.Addr{}, owner: map[netip.Addr]string{}, reported: map[string]string{},
 	}
 	c.queue = queue.New(c.sync)
-	look := func(any) { c.queue.Add(surroundings) }
-	for informer, tell := range map[cache.SharedIndexInformer]func(any){
-		deps.Services.Informer(): c.changed, deps.Nodes.Informer(): look, deps.CIDRs.Informer(): look, deps.ConfigMap: look,
-	} {
-		handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: tell, UpdateFunc: func(old, now any) { changedNode(old, now, tell) }, DeleteFunc: tell,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("watch: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
-}
-
-// changedNode leaves out what nodes report every now and then.
-func changedNode(old, now any, tell func(any)) {
-	a, isNode := old.(*corev1.Node)
-	if b, ok := now.(*corev1.Node); isNode && ok && slices.Equal(rangesOf(a), rangesOf(b)) && answers(a) == answers(b) {
-		return
-	}
-	tell(now)
-}
-
-func (c *Controller) changed(obj any) {
-	if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-		c.queue.Add(key)
-	}
+	look := func() { c.queue.Add(surroundings) }
+	around := listen.Keys(func(string) { look() })
+	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.CIDRs.Informer(), around)
+	c.listener.To(deps.ConfigMap, around)
+	c.listener.To(deps.Nodes.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { look() },
+		UpdateFunc: func(old, obj any) { // not what nodes report every now and then
+			if a, b := old.(*corev1.Node), obj.(*corev1.Node); !slices.Equal(rangesOf(a), rangesOf(b)) || answers(a) != answers(b) {
+				look()
+			}
+		},
+		DeleteFunc: func(any) { look() },
+	})
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
@@ -105,7 +93,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() { c.deps.ConfigMap.RunWithContext(ctx) })
-	if !cache.WaitFor(ctx, "", c.synced...) {
+	if !c.listener.Synced(ctx) {
 		return nil
 	}
 	if _, err := c.lookAround(ctx); err != nil {

@@ -1,7 +1,6 @@
 package loadbalancer
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +18,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 type stage struct {
@@ -31,7 +32,6 @@ func start(t *testing.T, ps Pools, objects ...runtime.Object) *stage {
 	t.Helper()
 	objects = append(objects, worker("172.30.0.3", "fd00:172:30::3"))
 	s := &stage{T: t, client: fake.NewClientset(objects...), events: record.NewFakeRecorder(100)}
-	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactory(s.client, 0)
 	core := factory.Core().V1()
 	c, err := New(Deps{
@@ -41,16 +41,7 @@ func start(t *testing.T, ps Pools, objects ...runtime.Object) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		factory.Shutdown()
-	})
+	background.Run(t, factory, c.Run)
 	return s
 }
 

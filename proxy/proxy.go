@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -55,10 +56,10 @@ type Table interface {
 
 // Proxy keeps a node's table.
 type Proxy struct {
-	deps    Deps
-	config  Config
-	synced  []cache.DoneChecker
-	changed chan struct{} // capacity 1
+	deps     Deps
+	config   Config
+	listener listen.Listener
+	changed  chan struct{} // capacity 1
 
 	mu     sync.Mutex
 	dirty  map[string]bool // Services, by namespace/name
@@ -108,45 +109,18 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	}}); err != nil {
 		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
 	}
-	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		deps.Services: observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, handler(func(o any) {
-			if s, ok := o.(*corev1.Service); ok {
-				p.mark(s.Namespace + "/" + s.Name)
-			}
-		})),
-		deps.EndpointSlices: observed(p.sliceChanged, handler(func(o any) {
-			if s, ok := o.(*discoveryv1.EndpointSlice); ok {
-				p.mark(serviceOf(s))
-			}
-		})),
-		deps.ServiceCIDRs: handler(func(any) { p.markWide() }),
-		deps.Nodes: handler(func(o any) {
-			if n, ok := o.(*corev1.Node); ok && n.Name == config.Node {
-				p.markWide()
-			}
-		}),
-	} {
-		handle, err := informer.AddEventHandler(handler)
-		if err != nil {
-			return nil, fmt.Errorf("proxy: watch: %w", err)
+	p.listener.To(deps.Services, observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, listen.Keys(p.mark)))
+	p.listener.To(deps.EndpointSlices, observed(p.sliceChanged, listen.Both(func(s *discoveryv1.EndpointSlice) { p.mark(serviceOf(s)) })))
+	p.listener.To(deps.ServiceCIDRs, listen.Keys(func(string) { p.markWide() }))
+	p.listener.To(deps.Nodes, listen.Keys(func(name string) {
+		if name == config.Node {
+			p.markWide()
 		}
-		p.synced = append(p.synced, handle.HasSyncedChecker())
+	}))
+	if err := p.listener.Err(); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	return p, nil
-}
-
-// handler tells of both the old and the new object: a slice may go over to another Service.
-func handler(tell func(any)) cache.ResourceEventHandlerFuncs {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    tell,
-		UpdateFunc: func(old, now any) { tell(old); tell(now) },
-		DeleteFunc: func(o any) {
-			if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = gone.Obj
-			}
-			tell(o)
-		},
-	}
 }
 
 // serviceOf a slice, "" for one of none.
@@ -225,7 +199,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.table = table
 	defer table.Close()
-	if !cache.WaitFor(ctx, "", p.synced...) {
+	if !p.listener.Synced(ctx) {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)

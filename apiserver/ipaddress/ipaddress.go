@@ -4,7 +4,7 @@
 // It does not know who allocates addresses, nor whether a parent exists or an address lies in a
 // ServiceCIDR: none of that is checked (B3.4). The exported functions fit the fields of
 // resource.Resource, are pure and have no state. Only package apiserver imports this one; the labels
-// of IPAddresses made for Services are in package wellknown.
+// of IPAddresses made for Services are in package clusterip.
 //
 //	resource.Resource{
 //		Group: "networking.k8s.io", Kind: "IPAddress", Plural: "ipaddresses", Short: []string{"ip"},

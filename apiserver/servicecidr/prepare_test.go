@@ -7,7 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
+	"github.com/duetk8s/duet/clusterip"
 )
 
 func TestPrepareKeepsFinalizer(t *testing.T) {
@@ -18,9 +18,9 @@ func TestPrepareKeepsFinalizer(t *testing.T) {
 		have    []string
 		want    []string
 	}{
-		{"new", nil, nil, []string{wellknown.Finalizer}},
-		{"has others", nil, []string{"example.org/mine"}, []string{"example.org/mine", wellknown.Finalizer}},
-		{"has it", nil, []string{wellknown.Finalizer}, []string{wellknown.Finalizer}},
+		{"new", nil, nil, []string{clusterip.ServiceCIDRFinalizer}},
+		{"has others", nil, []string{"example.org/mine"}, []string{"example.org/mine", clusterip.ServiceCIDRFinalizer}},
+		{"has it", nil, []string{clusterip.ServiceCIDRFinalizer}, []string{clusterip.ServiceCIDRFinalizer}},
 		{"the controller lets it go", &deleted, nil, nil},
 	}
 	for _, row := range rows {

@@ -1,6 +1,5 @@
 // Package servicecidr says what a valid ServiceCIDR is and how one is shown. Rule ids are those of
-// the behaviour specification, section B. The words that its controllers, the allocator and
-// storage share are in package wellknown below it.
+// the behaviour specification, section B.
 //
 // It does not allocate and does not decide what protects a ServiceCIDR from deletion. Functions
 // fit the fields of resource.Resource; all are pure and without state. Only package apiserver imports this one.
@@ -23,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/duetk8s/duet/apiserver/servicecidr/wellknown"
+	"github.com/duetk8s/duet/clusterip"
 )
 
 const immutable = "field is immutable"
@@ -40,8 +39,8 @@ func Name(name string, prefix bool) []string {
 // that have got addresses from it keep them in no range at all.
 func Prepare(_ context.Context, obj, _ runtime.Object) {
 	cidr := obj.(*networkingv1.ServiceCIDR)
-	if cidr.DeletionTimestamp == nil && !slices.Contains(cidr.Finalizers, wellknown.Finalizer) {
-		cidr.Finalizers = append(cidr.Finalizers, wellknown.Finalizer)
+	if cidr.DeletionTimestamp == nil && !slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer) {
+		cidr.Finalizers = append(cidr.Finalizers, clusterip.ServiceCIDRFinalizer)
 	}
 }
 

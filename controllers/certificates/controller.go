@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -58,9 +59,9 @@ type Deps struct {
 
 // Controller is made by [New] and runs once.
 type Controller struct {
-	deps   Deps
-	queue  *queue.Queue[string]
-	synced []cache.DoneChecker
+	deps     Deps
+	queue    *queue.Queue[string]
+	listener listen.Listener
 }
 
 // New subscribes to requests and Nodes, which their owner starts.
@@ -70,14 +71,8 @@ func New(deps Deps) (*Controller, error) {
 	}
 	c := &Controller{deps: deps}
 	c.queue = queue.New(c.sync)
-	requests, err := deps.Requests.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    c.add,
-		UpdateFunc: func(_, obj any) { c.add(obj) },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch CertificateSigningRequests: %w", err)
-	}
-	nodes, err := deps.Nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+	c.listener.To(deps.Requests.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Nodes.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: c.node,
 		UpdateFunc: func(old, obj any) {
 			if !sameAddresses(old.(*corev1.Node), obj.(*corev1.Node)) {
@@ -85,17 +80,7 @@ func New(deps Deps) (*Controller, error) {
 			}
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("watch Nodes: %w", err)
-	}
-	c.synced = []cache.DoneChecker{requests.HasSyncedChecker(), nodes.HasSyncedChecker()}
-	return c, nil
-}
-
-func (c *Controller) add(obj any) {
-	if r, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
-		c.queue.Add(r.Name)
-	}
+	return c, c.listener.Err()
 }
 
 // node has the requests looked at again that may have waited for its addresses.
@@ -118,7 +103,7 @@ func (c *Controller) node(obj any) {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, 1)
 	}
 	return nil

@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,11 +25,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	rbacinformers "k8s.io/client-go/informers/rbac/v1"
 	rbaclisters "k8s.io/client-go/listers/rbac/v1"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/apiserver/access/aggregation"
+	"github.com/duetk8s/duet/controllers/listen"
+	"github.com/duetk8s/duet/controllers/queue"
 )
 
 // Updater writes a ClusterRole. It answers Conflict when the role has changed since it was read,
@@ -41,78 +39,33 @@ type Updater interface {
 
 // Controller is made by [New] and runs once.
 type Controller struct {
-	roles        rbaclisters.ClusterRoleLister
-	registration cache.ResourceEventHandlerRegistration
-	informer     cache.SharedIndexInformer
-	client       Updater
-	queue        workqueue.TypedRateLimitingInterface[string]
+	roles    rbaclisters.ClusterRoleLister
+	client   Updater
+	queue    *queue.Queue[struct{}] // any change of a ClusterRole may concern any aggregated one
+	listener listen.Listener
 }
-
-// all is the only key: any change of a ClusterRole may concern any aggregated one, and comparing
-// all of them takes less than a millisecond.
-const all = "all"
 
 // New subscribes to roles, which its owner starts, and writes through client
 // (clientset.RbacV1().ClusterRoles()).
 func New(roles rbacinformers.ClusterRoleInformer, client Updater) (*Controller, error) {
-	c := &Controller{
-		roles: roles.Lister(), informer: roles.Informer(), client: client,
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
-			workqueue.DefaultTypedControllerRateLimiter[string](),
-			workqueue.TypedRateLimitingQueueConfig[string]{Name: "clusterroleaggregation"}),
-	}
-	wake := func() { c.queue.Add(all) }
-	registration, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { wake() },
-		UpdateFunc: func(any, any) { wake() },
-		DeleteFunc: func(any) { wake() },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch cluster roles: %w", err)
-	}
-	c.registration = registration
-	return c, nil
+	c := &Controller{roles: roles.Lister(), client: client}
+	c.queue = queue.New(c.sync)
+	c.listener.To(roles.Informer(), listen.Keys(func(string) { c.queue.Add(struct{}{}) }))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends and returns when its goroutines are gone.
 func (c *Controller) Run(ctx context.Context) error {
-	defer func() { _ = c.informer.RemoveEventHandler(c.registration) }()
-	var worker sync.WaitGroup
-	defer worker.Wait()
-	defer c.queue.ShutDown()
-	if !cache.WaitForCacheSync(ctx.Done(), c.registration.HasSynced) {
-		return nil // stopped before it began
+	defer c.listener.Stop()
+	if c.listener.Synced(ctx) {
+		c.queue.Run(ctx, 1)
 	}
-	worker.Go(func() {
-		for c.next(ctx) {
-		}
-	})
-	<-ctx.Done()
 	return nil
 }
 
-func (c *Controller) next(ctx context.Context) bool {
-	key, shutdown := c.queue.Get()
-	if shutdown {
-		return false
-	}
-	defer c.queue.Done(key)
-	err := c.reconcile(ctx)
-	switch {
-	case err == nil || ctx.Err() != nil:
-		c.queue.Forget(key)
-	default:
-		if !apierrors.IsConflict(err) {
-			klog.FromContext(ctx).Error(err, "Aggregate cluster roles, will try again")
-		}
-		c.queue.AddRateLimited(key)
-	}
-	return true
-}
-
-// reconcile writes every aggregated role whose rules are not what it gathers. A fault of one
-// does not keep the others from being written.
-func (c *Controller) reconcile(ctx context.Context) error {
+// sync writes every aggregated role whose rules are not what it gathers. A fault of one does not keep
+// the others from being written. Comparing all of them takes less than a millisecond.
+func (c *Controller) sync(ctx context.Context, _ struct{}) error {
 	roles, err := c.roles.List(labels.Everything())
 	if err != nil {
 		return fmt.Errorf("list cluster roles: %w", err)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	endpointutil "k8s.io/endpointslice/util"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 	"github.com/duetk8s/duet/controllers/selection"
 )
@@ -37,7 +38,7 @@ type Controller struct {
 	deps     Deps
 	queue    *queue.Queue[string]
 	triggers *endpointutil.TriggerTimeTracker
-	synced   []cache.DoneChecker
+	listener listen.Listener
 }
 
 // New registers with the informers.
@@ -48,32 +49,15 @@ func New(deps Deps) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	changed := func(obj any) {
-		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-			c.queue.Add(key)
-		}
-	}
-	byKey := cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, obj any) { changed(obj) }, DeleteFunc: changed}
-	for _, watched := range []struct {
-		informer cache.SharedIndexInformer
-		handler  cache.ResourceEventHandler
-	}{
-		{deps.Services.Informer(), byKey},
-		{deps.Pods.Informer(), selectors.Pods(c.queue.Add)},
-		{deps.Endpoints.Informer(), byKey},
-	} {
-		handle, err := watched.informer.AddEventHandler(watched.handler)
-		if err != nil {
-			return nil, fmt.Errorf("watch for Endpoints: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
+	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Pods.Informer(), selectors.Pods(c.queue.Add))
+	c.listener.To(deps.Endpoints.Informer(), listen.Keys(c.queue.Add))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, workers)
 	}
 	return nil

@@ -23,7 +23,7 @@ func pod(name, addresses string, web int32) *corev1.Pod {
 	if !strings.HasPrefix(addresses, "!") {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	}
-	for _, ip := range strings.Fields(strings.TrimLeft(addresses, "!-")) {
+	for ip := range strings.FieldsSeq(strings.TrimLeft(addresses, "!-")) {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip})
 	}
 	if len(p.Status.PodIPs) > 0 {
@@ -74,7 +74,7 @@ func TestDesired(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s", Labels: map[string]string{"x": "y"}}}
 			svc.Spec = corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Name: "n", Port: 80, TargetPort: number, Protocol: corev1.ProtocolTCP}}}
-			for _, f := range strings.Fields(row.families) {
+			for f := range strings.FieldsSeq(row.families) {
 				svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, corev1.IPFamily(f))
 			}
 			if row.change != nil {

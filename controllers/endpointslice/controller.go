@@ -26,6 +26,7 @@ import (
 	endpointutil "k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 	"github.com/duetk8s/duet/controllers/selection"
 )
@@ -57,7 +58,7 @@ type Controller struct {
 	reconciler *endpointslice.Reconciler
 	written    *endpointutil.EndpointSliceTracker
 	triggers   *endpointutil.TriggerTimeTracker
-	synced     []cache.DoneChecker
+	listener   listen.Listener
 }
 
 // New registers with the informers.
@@ -75,39 +76,19 @@ func New(deps Deps) (*Controller, error) {
 	if err := deps.Slices.Informer().AddIndexers(cache.Indexers{byService: serviceOf}); err != nil {
 		return nil, fmt.Errorf("index EndpointSlices: %w", err)
 	}
-	for _, watched := range []struct {
-		informer cache.SharedIndexInformer
-		handler  cache.ResourceEventHandler
-	}{
-		{deps.Services.Informer(), c.services()},
-		{deps.Pods.Informer(), selectors.Pods(c.queue.Add)},
-		{deps.Nodes.Informer(), c.nodes()},
-		{deps.Slices.Informer(), c.slices()},
-	} {
-		handle, err := watched.informer.AddEventHandler(watched.handler)
-		if err != nil {
-			return nil, fmt.Errorf("watch for EndpointSlices: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
+	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Pods.Informer(), selectors.Pods(c.queue.Add))
+	c.listener.To(deps.Nodes.Informer(), c.nodes())
+	c.listener.To(deps.Slices.Informer(), c.slices())
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, workers)
 	}
 	return nil
-}
-
-func (c *Controller) services() cache.ResourceEventHandler {
-	changed := func(obj any) {
-		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-			c.queue.Add(key)
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, obj any) { changed(obj) }, DeleteFunc: changed}
 }
 
 // nodes looks at every Service again when a Node comes or moves to another zone: endpoints carry
@@ -159,10 +140,7 @@ func (c *Controller) slices() cache.ResourceEventHandler {
 			}
 		},
 		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			slice, ok := obj.(*discoveryv1.EndpointSlice)
+			slice, ok := listen.Last(obj).(*discoveryv1.EndpointSlice)
 			if ok && c.reconciler.ManagedByController(slice) && c.written.Has(slice) && !c.written.HandleDeletion(slice) {
 				wake(slice) // not by us
 			}

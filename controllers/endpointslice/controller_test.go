@@ -1,7 +1,6 @@
 package endpointslice
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +18,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 type stage struct {
@@ -31,19 +32,19 @@ func start(t *testing.T, objects ...runtime.Object) *stage {
 	t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "worker0", Labels: map[string]string{corev1.LabelTopologyZone: "z"}}}
 	s := &stage{T: t, client: fake.NewClientset(append(objects, node)...)}
-	var made atomic.Int64 // the fake API neither makes names nor UIDs
+	var made atomic.Int64 // the fake API makes no names, UIDs or generations
 	s.client.PrependReactor("create", "endpointslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		slice := action.(clienttesting.CreateAction).GetObject().(*discoveryv1.EndpointSlice)
 		slice.Name = fmt.Sprint(slice.GenerateName, made.Add(1))
-		slice.UID = types.UID(slice.Name)
+		slice.UID, slice.Generation = types.UID(slice.Name), 1
 		return false, nil, nil
 	})
 	s.client.PrependReactor("update", "endpointslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		slice := action.(clienttesting.UpdateAction).GetObject().(*discoveryv1.EndpointSlice)
 		slice.UID = types.UID(slice.Name) // and forgets them
+		slice.Generation++                // by which the controller knows what it has seen of its writes
 		return false, nil, nil
 	})
-	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactory(s.client, 0)
 	core := factory.Core().V1()
 	c, err := New(Deps{
@@ -53,16 +54,7 @@ func start(t *testing.T, objects ...runtime.Object) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		factory.Shutdown()
-	})
+	background.Run(t, factory, c.Run)
 	return s
 }
 

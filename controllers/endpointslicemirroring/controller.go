@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -37,9 +38,9 @@ type Deps struct {
 //
 // Concurrency: one worker; told is its own.
 type Controller struct {
-	deps   Deps
-	queue  *queue.Queue[string]
-	synced []cache.DoneChecker
+	deps     Deps
+	queue    *queue.Queue[string]
+	listener listen.Listener
 	// told is what was left out of Endpoints when last told, by their key; none for nothing left out.
 	told map[string]leftOut
 }
@@ -57,32 +58,15 @@ func New(deps Deps) (*Controller, error) {
 	if err := deps.Slices.Informer().AddIndexers(cache.Indexers{byEndpoints: endpointsOf}); err != nil {
 		return nil, fmt.Errorf("index EndpointSlices: %w", err)
 	}
-	changed := func(obj any) {
-		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-			c.queue.Add(key)
-		}
-	}
-	sliceChanged := func(obj any) {
-		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-			obj = gone.Obj
-		}
-		keys, _ := endpointsOf(obj)
+	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Endpoints.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Slices.Informer(), listen.Objects(func(slice *discoveryv1.EndpointSlice) {
+		keys, _ := endpointsOf(slice)
 		for _, k := range keys {
 			c.queue.Add(k)
 		}
-	}
-	for informer, f := range map[cache.SharedIndexInformer]func(any){
-		deps.Services.Informer(): changed, deps.Endpoints.Informer(): changed, deps.Slices.Informer(): sliceChanged,
-	} {
-		handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: f, UpdateFunc: func(_, obj any) { f(obj) }, DeleteFunc: f,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("watch for mirrored EndpointSlices: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
+	}))
+	return c, c.listener.Err()
 }
 
 // endpointsOf is the index function of byEndpoints.
@@ -96,7 +80,7 @@ func endpointsOf(obj any) ([]string, error) {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, 1)
 	}
 	return nil

@@ -2,7 +2,6 @@
 package endpointslicemirroring
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,11 +14,13 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 func endpoints(addresses, notReady string) *corev1.Endpoints {
 	subset := corev1.EndpointSubset{Ports: []corev1.EndpointPort{{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}}}
-	for _, a := range strings.Fields(addresses) {
+	for a := range strings.FieldsSeq(addresses) {
 		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: a})
 	}
 	for _, a := range strings.Fields(notReady) {
@@ -63,16 +64,8 @@ func TestStory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}()
+	ctx := t.Context()
+	background.Run(t, factory, c.Run)
 	api := client.DiscoveryV1().EndpointSlices("default")
 	becomes := func(want string) (list []discoveryv1.EndpointSlice) {
 		t.Helper()

@@ -18,6 +18,8 @@ import (
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // stage is a running collector on a fake API that deletes as the real one does: finalizers hold
@@ -86,15 +88,7 @@ func start(t *testing.T, discovery *served, objects ...runtime.Object) *stage {
 		t.Fatal(err)
 	}
 	s.Controller = c
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
+	background.Run(t, nil, c.Run)
 	return s
 }
 
@@ -206,7 +200,7 @@ func (s *stage) remove(gvr schema.GroupVersionResource, name string, policy meta
 	}
 }
 
-const background, foreground, orphanIt = metav1.DeletePropagationBackground, metav1.DeletePropagationForeground, metav1.DeletePropagationOrphan
+const inBackground, inForeground, orphanIt = metav1.DeletePropagationBackground, metav1.DeletePropagationForeground, metav1.DeletePropagationOrphan
 
 // family is d, which owns rs/a, which owns three pods, one shared with rs/b.
 func family() []runtime.Object {
@@ -218,7 +212,7 @@ func family() []runtime.Object {
 
 func TestPolicies(t *testing.T) {
 	for policy, want := range map[metav1.DeletionPropagation]string{
-		background: "b p3<b q", foreground: "b p3<b q", orphanIt: "a b p1<a p2<a p3<a<b q",
+		inBackground: "b p3<b q", inForeground: "b p3<b q", orphanIt: "a b p1<a p2<a p3<a<b q",
 	} {
 		t.Run(string(policy), func(t *testing.T) {
 			s := start(t, everything(), family()...)
@@ -232,7 +226,7 @@ func TestForegroundWaits(t *testing.T) {
 	held := object(children, "p", "!rs/a")
 	held.Finalizers = []string{"hold/on"}
 	s := start(t, everything(), object(owners, "a"), held, object(children, "q", "rs/a"))
-	s.remove(owners, "a", foreground)
+	s.remove(owners, "a", inForeground)
 	s.want("a(going[foregroundDeletion]) p<a(going[hold/on])")
 	if _, err := s.client.Resource(children).Namespace("x").Patch(t.Context(), "p", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -242,7 +236,7 @@ func TestForegroundWaits(t *testing.T) {
 
 func TestCircleGoes(t *testing.T) {
 	s := start(t, everything(), object(owners, "a", "!rs/b"), object(owners, "b", "!rs/a"))
-	s.remove(owners, "a", foreground)
+	s.remove(owners, "a", inForeground)
 	s.want("")
 }
 
@@ -292,6 +286,6 @@ func TestRediscovery(t *testing.T) {
 	discovery.grown.Store(true)
 	s.Rediscover()
 	s.want("a p<a")
-	s.remove(owners, "a", background)
+	s.remove(owners, "a", inBackground)
 	s.want("")
 }

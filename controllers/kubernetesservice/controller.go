@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -42,13 +43,13 @@ type Config struct {
 
 // Controller keeps the objects.
 type Controller struct {
-	deps    Deps
-	config  Config
-	flags   []string // Ranges as text
-	address netip.Addr
-	queue   *queue.Queue[struct{}]
-	synced  cache.DoneChecker
-	now     func() time.Time
+	deps     Deps
+	config   Config
+	flags    []string // Ranges as text
+	address  netip.Addr
+	queue    *queue.Queue[struct{}]
+	listener listen.Listener // to ServiceCIDRs
+	now      func() time.Time
 
 	reported map[string]bool // reasons of events, each sent once per process (B4.2); only the worker touches it
 }
@@ -74,12 +75,8 @@ func New(deps Deps, config Config) (*Controller, error) {
 	c.queue = queue.New(func(ctx context.Context, _ struct{}) error {
 		return (&pass{Controller: c, client: deps.Client}).all(ctx)
 	})
-	handle, err := deps.CIDRs.Informer().AddEventHandler(c.wake())
-	if err != nil {
-		return nil, fmt.Errorf("watch ServiceCIDRs: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
+	c.listener.To(deps.CIDRs.Informer(), c.wake())
+	return c, c.listener.Err()
 }
 
 // Ensure makes what is missing, for a server that is about to become ready. With a client that
@@ -104,7 +101,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	if c.config.Shared {
 		group.Go(func() { c.renewal(ctx) })
 	}
-	cache.WaitFor(ctx, "", c.synced)
+	c.listener.Synced(ctx)
 	c.queue.Add(struct{}{})
 	c.queue.Run(ctx, 1)
 	group.Wait()
@@ -133,11 +130,7 @@ func (c *Controller) renewal(ctx context.Context) {
 // wake asks for a look at everything whenever anything happens to one of the objects. There are
 // few of them and they hardly ever change.
 func (c *Controller) wake() cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { c.queue.Add(struct{}{}) },
-		UpdateFunc: func(any, any) { c.queue.Add(struct{}{}) },
-		DeleteFunc: func(any) { c.queue.Add(struct{}{}) },
-	}
+	return listen.Keys(func(string) { c.queue.Add(struct{}{}) })
 }
 
 func addresses(list []netip.Addr) string {

@@ -1,7 +1,6 @@
 package kubernetesservice
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,6 +20,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 type stage struct {
@@ -43,18 +44,7 @@ func newStage(t *testing.T, ranges string, shared bool, objects ...runtime.Objec
 		t.Fatal(err)
 	}
 	s.Controller = c
-	s.run = func() func() {
-		ctx, cancel := context.WithCancel(t.Context())
-		factory.StartWithContext(ctx)
-		done := make(chan error)
-		go func() { done <- c.Run(ctx) }()
-		return func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		}
-	}
+	s.run = func() func() { return background.Run(t, factory, c.Run) }
 	return s
 }
 

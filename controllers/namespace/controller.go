@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/controllers/catalog"
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -42,7 +43,7 @@ type Controller struct {
 	config   Config
 	contents contents
 	queue    *queue.Queue[string]
-	synced   cache.DoneChecker
+	listener listen.Listener
 
 	waiting sync.WaitGroup // the goroutines that watch what is left
 
@@ -64,26 +65,18 @@ func New(deps Deps, config Config) (*Controller, error) {
 		waits: map[string]context.CancelFunc{},
 	}
 	c.queue = queue.New(c.sync)
-	handle, err := deps.Namespaces.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+	c.listener.To(deps.Namespaces.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) { c.changed(nil, obj) },
 		// The controller's own writes of status are not worth a look.
 		UpdateFunc: c.changed,
-		DeleteFunc: func(obj any) {
-			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-				c.queue.Add(key)
-			}
-		},
+		DeleteFunc: listen.Keys(c.queue.Add).OnDelete,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("watch namespaces: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends and returns nil when all goroutines are gone.
 func (c *Controller) Run(ctx context.Context) error {
-	cache.WaitFor(ctx, "", c.synced)
+	c.listener.Synced(ctx)
 	c.queue.Run(ctx, c.config.Workers)
 	c.waiting.Wait()
 	return nil

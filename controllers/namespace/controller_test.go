@@ -1,7 +1,6 @@
 package namespace
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +18,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // stage is a running controller on a fake API in which deletecollection removes the objects
@@ -70,7 +71,6 @@ func start(t *testing.T, prepare func(*stage), namespaces []runtime.Object, cont
 	if prepare != nil {
 		prepare(s)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactory(s.client, 0)
 	c, err := New(Deps{
 		Client: s.client, Metadata: s.metadata, Namespaces: factory.Core().V1().Namespaces(),
@@ -79,16 +79,7 @@ func start(t *testing.T, prepare func(*stage), namespaces []runtime.Object, cont
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		factory.Shutdown()
-	})
+	background.Run(t, factory, c.Run)
 	return s
 }
 

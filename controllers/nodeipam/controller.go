@@ -20,9 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -44,9 +44,9 @@ type Config struct {
 
 // Controller is the node-ipam-controller.
 type Controller struct {
-	deps   Deps
-	queue  *queue.Queue[string]
-	synced cache.DoneChecker
+	deps     Deps
+	queue    *queue.Queue[string]
+	listener listen.Listener
 
 	// Owned by the one worker.
 	pools pools
@@ -65,27 +65,13 @@ func New(deps Deps, config Config) (*Controller, error) {
 	}
 	c.pools.occupy(config.Services)
 	c.queue = queue.New(c.sync)
-	handle, err := deps.Nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    c.changed,
-		UpdateFunc: func(_, obj any) { c.changed(obj) },
-		DeleteFunc: c.changed,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch Nodes: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
-}
-
-func (c *Controller) changed(obj any) {
-	if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil {
-		c.queue.Add(key)
-	}
+	c.listener.To(deps.Nodes.Informer(), listen.Keys(c.queue.Add))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if !cache.WaitFor(ctx, "", c.synced) {
+	if !c.listener.Synced(ctx) {
 		return nil
 	}
 	nodes, err := c.deps.Nodes.Lister().List(labels.Everything())

@@ -1,7 +1,6 @@
 package nodeipam
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 func prefixes(list string) (out []netip.Prefix) {
@@ -98,7 +99,7 @@ func TestRangesThatCannotBeDivided(t *testing.T) {
 
 // The controller keeps what Nodes have, gives what they lack, and takes back what is gone.
 func TestController(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
+	ctx := t.Context()
 	old := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "old"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.0.0/24", "fd00::/64"}}}
 	client := fake.NewClientset(old)
 	factory := informers.NewSharedInformerFactory(client, 0)
@@ -106,10 +107,7 @@ func TestController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); _ = c.Run(ctx) }()
-	defer func() { stop(); <-done }()
+	background.Run(t, factory, c.Run)
 
 	nodes := client.CoreV1().Nodes()
 	blocks := func(name, want string) {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +33,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -54,9 +56,9 @@ type Deps struct {
 
 // Controller is made by [New] and runs once.
 type Controller struct {
-	deps   Deps
-	queue  *queue.Queue[string] // of Nodes
-	synced []cache.DoneChecker
+	deps     Deps
+	queue    *queue.Queue[string] // of Nodes
+	listener listen.Listener
 
 	mu    sync.Mutex
 	heard map[string]heard                // by Node
@@ -81,63 +83,32 @@ func New(deps Deps) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("index Pods by node: %w", err)
 	}
-	for _, watched := range []struct {
-		informer cache.SharedIndexInformer
-		name     func(obj any) string // of the Node that an event is about
-	}{
-		{deps.Nodes.Informer(), func(obj any) string { return obj.(metav1.Object).GetName() }},
-		{deps.Pods.Informer(), c.drivenFrom},
-		{deps.Leases.Informer(), c.newLease},
-	} {
-		add := func(obj any) {
-			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			if name := watched.name(obj); name != "" {
-				c.queue.Add(name)
-			}
-		}
-		handle, err := watched.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: add, UpdateFunc: func(_, obj any) { add(obj) }, DeleteFunc: add,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("watch: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
+	c.listener.To(deps.Nodes.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Pods.Informer(), listen.Objects(c.pod))
+	c.listener.To(deps.Leases.Informer(), listen.Objects(c.lease))
+	return c, c.listener.Err()
 }
 
-// drivenFrom is the Node of a Pod, if it drives Pods away.
-func (c *Controller) drivenFrom(obj any) string {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName == "" {
-		return ""
+// pod has the Node of a Pod looked at, if it drives Pods away.
+func (c *Controller) pod(pod *corev1.Pod) {
+	if node, err := c.deps.Nodes.Lister().Get(pod.Spec.NodeName); err == nil && len(driving(node)) > 0 {
+		c.queue.Add(node.Name)
 	}
-	node, err := c.deps.Nodes.Lister().Get(pod.Spec.NodeName)
-	if err != nil || len(driving(node)) == 0 {
-		return ""
-	}
-	return node.Name
 }
 
-// newLease notes the heartbeat. It is worth a look at the Node only if it was thought to be gone.
-func (c *Controller) newLease(obj any) string {
-	lease, ok := obj.(metav1.Object)
-	if !ok || lease.GetNamespace() != corev1.NamespaceNodeLease {
-		return ""
+// lease notes a heartbeat. It is worth a look at the Node only if it was thought to be gone.
+func (c *Controller) lease(lease *coordinationv1.Lease) {
+	if lease.Namespace != corev1.NamespaceNodeLease {
+		return
 	}
-	node, err := c.deps.Nodes.Lister().Get(lease.GetName())
-	if err != nil {
-		return ""
+	if node, err := c.deps.Nodes.Lister().Get(lease.Name); err == nil {
+		c.listen(node)
 	}
-	c.listen(node)
-	return ""
 }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		if err := c.begin(); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -46,9 +47,9 @@ type Deps struct {
 
 // Controller is made by [New] and runs once.
 type Controller struct {
-	deps   Deps
-	queue  *queue.Queue[types.NamespacedName] // of Pods
-	synced []cache.DoneChecker
+	deps     Deps
+	queue    *queue.Queue[types.NamespacedName] // of Pods
+	listener listen.Listener
 	// missing is since when a Node has been missed; one worker uses it.
 	missing map[string]time.Time
 	// mostEnded may be other in tests.
@@ -65,18 +66,11 @@ func New(deps Deps) (*Controller, error) {
 	}
 	c := &Controller{deps: deps, missing: map[string]time.Time{}, mostEnded: mostEnded, ended: map[types.NamespacedName]time.Time{}}
 	c.queue = queue.New(c.sync)
-	pods, err := deps.Pods.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+	c.listener.To(deps.Pods.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: c.pod, UpdateFunc: func(_, obj any) { c.pod(obj) }, DeleteFunc: c.podGone,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("watch Pods: %w", err)
-	}
-	nodes, err := deps.Nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: c.nodeGone})
-	if err != nil {
-		return nil, fmt.Errorf("watch Nodes: %w", err)
-	}
-	c.synced = []cache.DoneChecker{pods.HasSyncedChecker(), nodes.HasSyncedChecker()}
-	return c, nil
+	c.listener.To(deps.Nodes.Informer(), cache.ResourceEventHandlerFuncs{DeleteFunc: c.nodeGone})
+	return c, c.listener.Err()
 }
 
 // pod has a Pod looked at that may be nobody's.
@@ -168,7 +162,7 @@ func (c *Controller) nodeGone(obj any) {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, 1)
 	}
 	return nil

@@ -42,9 +42,7 @@ func newStage(t *testing.T, most int, objects ...runtime.Object) *stage {
 	shared.StartWithContext(ctx)
 	t.Cleanup(func() { stop(); shared.Shutdown() })
 	shared.WaitForCacheSyncWithContext(ctx)
-	for _, synced := range c.synced {
-		<-synced.Done()
-	}
+	c.listener.Synced(ctx)
 	s.client.ClearActions()
 	return s
 }

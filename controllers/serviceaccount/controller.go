@@ -22,6 +22,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -48,7 +49,7 @@ type Controller struct {
 	queue    *queue.Queue[string]
 	informer cache.SharedIndexInformer // of the ConfigMaps with this name alone
 	maps     corelisters.ConfigMapLister
-	synced   []cache.DoneChecker
+	listener listen.Listener
 }
 
 // New subscribes to the informers, which their owner starts. ca is PEM.
@@ -60,33 +61,11 @@ func New(deps Deps, ca []byte) (*Controller, error) {
 			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", configMap).String()
 		})
 	c.maps = corelisters.NewConfigMapLister(c.informer.GetIndexer())
-	for _, watched := range []struct {
-		informer  cache.SharedIndexInformer
-		namespace func(metav1.Object) string // that an event is about
-	}{
-		{deps.Namespaces.Informer(), metav1.Object.GetName},
-		{deps.Existing.Informer(), metav1.Object.GetNamespace},
-		{c.informer, metav1.Object.GetNamespace},
-	} {
-		handle, err := watched.informer.AddEventHandler(c.handler(watched.namespace))
-		if err != nil {
-			return nil, fmt.Errorf("watch: %w", err)
-		}
-		c.synced = append(c.synced, handle.HasSyncedChecker())
-	}
-	return c, nil
-}
-
-func (c *Controller) handler(namespace func(metav1.Object) string) cache.ResourceEventHandler {
-	add := func(obj any) {
-		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-			obj = gone.Obj
-		}
-		if m, ok := obj.(metav1.Object); ok {
-			c.queue.Add(namespace(m))
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, obj any) { add(obj) }, DeleteFunc: add}
+	inside := listen.Objects(func(o metav1.Object) { c.queue.Add(o.GetNamespace()) })
+	c.listener.To(deps.Namespaces.Informer(), listen.Keys(c.queue.Add))
+	c.listener.To(deps.Existing.Informer(), inside)
+	c.listener.To(c.informer, inside)
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
@@ -94,7 +73,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { c.informer.RunWithContext(ctx) })
-	if cache.WaitFor(ctx, "", c.synced...) {
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, workers)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package serviceaccount
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // TestRun: what a namespace gets, what comes back, and what is left alone.
@@ -31,17 +32,8 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	shared.StartWithContext(ctx)
-	ended := make(chan error)
-	go func() { ended <- c.Run(ctx) }()
-	defer func() {
-		stop()
-		shared.Shutdown()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	ctx := t.Context()
+	background.Run(t, shared, c.Run)
 
 	shows := func() string {
 		var lines []string

@@ -12,8 +12,6 @@ import (
 const (
 	// FieldManager owns the Ready condition (B5.1).
 	FieldManager = "service-cidr-controller"
-	// Finalizer keeps a ServiceCIDR that protects addresses (B1.8).
-	Finalizer = "networking.k8s.io/service-cidr-finalizer"
 	// ReasonOrphan is the reason of Ready=False; upstream says Terminating (B5.2).
 	ReasonOrphan = "OrphanIPAddress"
 

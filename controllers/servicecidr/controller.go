@@ -17,14 +17,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/clusterip"
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
 // managed selects the addresses that belong to Services; others never block (B5.7).
-const managed = networkingv1.LabelManagedBy + "=ipallocator.k8s.io"
+const managed = networkingv1.LabelManagedBy + "=" + clusterip.ManagedBy
 
 // Deps is what the controller acts through. The caller starts the informer after New.
 type Deps struct {
@@ -41,10 +42,10 @@ type Config struct {
 
 // Controller is the service-cidr-controller.
 type Controller struct {
-	deps   Deps
-	config Config
-	queue  *queue.Queue[string]
-	synced cache.DoneChecker
+	deps     Deps
+	config   Config
+	queue    *queue.Queue[string]
+	listener listen.Listener
 
 	waiting sync.WaitGroup // the goroutines that watch a witness
 
@@ -59,26 +60,13 @@ func New(deps Deps, config Config) (*Controller, error) {
 	}
 	c := &Controller{deps: deps, config: config, waits: map[string]*wait{}}
 	c.queue = queue.New(c.sync)
-	handle, err := deps.CIDRs.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    c.changed,
-		UpdateFunc: func(_, obj any) { c.changed(obj) },
-		DeleteFunc: func(obj any) {
-			if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = gone.Obj
-			}
-			c.changed(obj)
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch ServiceCIDRs: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
+	c.listener.To(deps.CIDRs.Informer(), listen.Objects(c.changed))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends and returns nil when all goroutines are gone.
 func (c *Controller) Run(ctx context.Context) error {
-	cache.WaitFor(ctx, "", c.synced)
+	c.listener.Synced(ctx)
 	c.queue.Run(ctx, c.config.Workers)
 	c.waiting.Wait()
 	return nil
@@ -87,11 +75,7 @@ func (c *Controller) Run(ctx context.Context) error {
 // changed asks for a look at a ServiceCIDR that was created, changed or removed, and at those
 // being deleted that share addresses with it: it may set them free or bind them (B5.9; unlike
 // upstream, also when it is deleted). The ones that stay depend on nobody.
-func (c *Controller) changed(obj any) {
-	cidr, ok := obj.(*networkingv1.ServiceCIDR)
-	if !ok {
-		return
-	}
+func (c *Controller) changed(cidr *networkingv1.ServiceCIDR) {
 	c.queue.Add(cidr.Name)
 	all, _ := c.deps.CIDRs.Lister().List(labels.Everything()) // reads memory, cannot fail
 	for _, other := range all {
@@ -112,7 +96,7 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 	case cidr.DeletionTimestamp == nil:
 		c.stopWaiting(name) // one of the same name was deleted
 		return c.keep(ctx, cidr)
-	case !slices.Contains(cidr.Finalizers, Finalizer):
+	case !slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer):
 		c.stopWaiting(name)
 		return nil // others may still hold it; we do not
 	default:
@@ -122,9 +106,9 @@ func (c *Controller) sync(ctx context.Context, name string) error {
 
 // keep gives a ServiceCIDR that stays its finalizer and its condition.
 func (c *Controller) keep(ctx context.Context, cidr *networkingv1.ServiceCIDR) error {
-	if !slices.Contains(cidr.Finalizers, Finalizer) {
+	if !slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer) {
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"uid": cidr.UID, "finalizers": []string{Finalizer},
+			"uid": cidr.UID, "finalizers": []string{clusterip.ServiceCIDRFinalizer},
 		}})
 		if err != nil {
 			return fmt.Errorf("encode patch: %w", err)
@@ -195,7 +179,7 @@ func (c *Controller) protected(ctx context.Context, g guard) ([]netip.Addr, stri
 
 // removeFinalizer fails with a conflict if the ServiceCIDR changed since live was read.
 func (c *Controller) removeFinalizer(ctx context.Context, live *networkingv1.ServiceCIDR) error {
-	rest := slices.DeleteFunc(slices.Clone(live.Finalizers), func(f string) bool { return f == Finalizer })
+	rest := slices.DeleteFunc(slices.Clone(live.Finalizers), func(f string) bool { return f == clusterip.ServiceCIDRFinalizer })
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": live.UID, "resourceVersion": live.ResourceVersion, "finalizers": rest,
 	}})

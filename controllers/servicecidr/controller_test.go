@@ -1,7 +1,6 @@
 package servicecidr
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -18,6 +17,9 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/clusterip"
+	"github.com/duetk8s/duet/test/background"
 )
 
 // stage is a running controller on a fake API, which keeps objects with a deletionTimestamp.
@@ -33,22 +35,12 @@ func start(t *testing.T, prepare func(*fake.Clientset), objects ...runtime.Objec
 	if prepare != nil {
 		prepare(s.client)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactory(s.client, 0)
 	c, err := New(Deps{Client: s.client, CIDRs: factory.Networking().V1().ServiceCIDRs(), Events: s.events}, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		factory.Shutdown()
-	})
+	background.Run(t, factory, c.Run)
 	return s
 }
 
@@ -65,7 +57,7 @@ func (s *stage) shows(name string) string {
 		return err.Error()
 	}
 	text := "let go"
-	if slices.Contains(cidr.Finalizers, Finalizer) {
+	if slices.Contains(cidr.Finalizers, clusterip.ServiceCIDRFinalizer) {
 		text = "kept"
 	}
 	if c := meta.FindStatusCondition(cidr.Status.Conditions, "Ready"); c != nil {

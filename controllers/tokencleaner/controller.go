@@ -10,6 +10,7 @@ package tokencleaner
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 )
 
@@ -35,7 +37,7 @@ type Controller struct {
 	deps     Deps
 	queue    *queue.Queue[string] // of Secrets
 	informer cache.SharedIndexInformer
-	synced   cache.DoneChecker
+	listener listen.Listener
 }
 
 // New makes the controller and its informer, which Run runs.
@@ -48,30 +50,18 @@ func New(deps Deps) (*Controller, error) {
 	c.informer = coreinformers.NewFilteredSecretInformer(deps.Client, metav1.NamespaceSystem, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("type", string(corev1.SecretTypeBootstrapToken)).String()
 	})
-	add := func(obj any) {
-		if secret, ok := obj.(*corev1.Secret); ok {
-			c.queue.Add(secret.Name)
-		}
-	}
-	handle, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, obj any) { add(obj) }})
-	if err != nil {
-		return nil, fmt.Errorf("watch bootstrap tokens: %w", err)
-	}
-	c.synced = handle.HasSyncedChecker()
-	return c, nil
+	c.listener.To(c.informer, listen.Objects(func(secret *corev1.Secret) { c.queue.Add(secret.Name) }))
+	return c, c.listener.Err()
 }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		c.informer.RunWithContext(ctx)
-		close(done)
-	}()
-	if cache.WaitFor(ctx, "", c.synced) {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { c.informer.RunWithContext(ctx) })
+	if c.listener.Synced(ctx) {
 		c.queue.Run(ctx, 1)
 	}
-	<-done
 	return nil
 }
 

@@ -42,7 +42,7 @@ func TestClean(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	go c.informer.RunWithContext(ctx)
-	<-c.synced.Done()
+	c.listener.Synced(ctx)
 	deleted := func() string {
 		client.ClearActions()
 		for _, key := range []string{"endless", "later", "no-token", "over", "soon", "unreadable", "zone", "none"} {

@@ -2,6 +2,7 @@ package announce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/hostnet/neighbor"
 )
@@ -59,11 +61,11 @@ type Link interface {
 
 // Announcer answers for the addresses that are this node's to answer for.
 type Announcer struct {
-	deps   Deps
-	config Config
-	synced []cache.DoneChecker
-	wake   chan struct{} // capacity 1
-	news   chan func()   // from the link, for Run's goroutine
+	deps     Deps
+	config   Config
+	listener listen.Listener
+	wake     chan struct{} // capacity 1
+	news     chan func()   // from the link, for Run's goroutine
 
 	mu       sync.Mutex
 	services map[string]bool // changed ones, by namespace/name
@@ -88,45 +90,31 @@ func New(deps Deps, config Config) (*Announcer, error) {
 	if a.config.Host == nil {
 		a.config.Host = machine{}
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) { return []string{serviceOf(o)}, nil }}); err != nil {
+	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) { return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil }}); err != nil {
 		return nil, fmt.Errorf("announce: index EndpointSlices: %w", err)
 	}
-	for informer, tell := range map[cache.SharedIndexInformer]func(any){
-		deps.Services: func(o any) {
-			if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o); err == nil {
-				a.note(func() { a.services[key] = true })
-			}
-		},
-		deps.EndpointSlices: func(o any) {
-			if key := serviceOf(o); key != "" {
-				a.note(func() { a.services[key] = true })
-			}
-		},
-		deps.Nodes: func(any) { a.note(func() { a.nodes = true }) },
-		deps.Lease: func(any) { a.note(func() { a.contact = time.Now() }) },
-	} {
-		handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: tell, UpdateFunc: func(_, o any) { tell(o) }, DeleteFunc: tell,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("announce: watch: %w", err)
+	changed := func(service string) { a.note(func() { a.services[service] = true }) }
+	a.listener.To(deps.Services, listen.Keys(changed))
+	a.listener.To(deps.EndpointSlices, listen.Objects(func(s *discoveryv1.EndpointSlice) {
+		if key := serviceOf(s); key != "" {
+			changed(key)
 		}
-		if informer != deps.Lease {
-			a.synced = append(a.synced, handle.HasSyncedChecker())
-		}
+	}))
+	a.listener.To(deps.Nodes, listen.Keys(func(string) { a.note(func() { a.nodes = true }) }))
+	var contact listen.Listener // a Lease that cannot be read keeps nobody waiting
+	contact.To(deps.Lease, listen.Keys(func(string) { a.note(func() { a.contact = time.Now() }) }))
+	if err := errors.Join(a.listener.Err(), contact.Err()); err != nil {
+		return nil, fmt.Errorf("announce: %w", err)
 	}
 	return a, nil
 }
 
 // serviceOf a slice, "" for one of none.
-func serviceOf(o any) string {
-	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
+func serviceOf(s *discoveryv1.EndpointSlice) string {
+	if s.Labels[discoveryv1.LabelServiceName] == "" {
+		return ""
 	}
-	if s, ok := o.(*discoveryv1.EndpointSlice); ok && s.Labels[discoveryv1.LabelServiceName] != "" {
-		return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
-	}
-	return ""
+	return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
 }
 
 // note changes what Run has to look at, and wakes it.
@@ -150,7 +138,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	group.Go(func() { a.deps.Lease.RunWithContext(ctx) })
 	watch := make(chan error, 1)
 	group.Go(func() { watch <- a.config.Host.Watch(ctx, func() { a.note(func() { a.moved = true }) }) })
-	if !cache.WaitFor(ctx, "", a.synced...) {
+	if !a.listener.Synced(ctx) {
 		return nil
 	}
 	a.note(func() { a.nodes, a.contact = true, time.Now() })

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/proxy"
 )
@@ -51,11 +52,11 @@ type Config struct {
 
 // Server answers on all ports.
 type Server struct {
-	deps   Deps
-	config Config
-	gauge  *Gauge
-	synced []cache.DoneChecker
-	queue  workqueue.TypedRateLimitingInterface[string] // Services, by namespace/name; "": the server itself
+	deps     Deps
+	config   Config
+	gauge    *Gauge
+	listener listen.Listener
+	queue    workqueue.TypedRateLimitingInterface[string] // Services, by namespace/name; "": the server itself
 	// Below: Run's alone.
 	open    map[string]*opened
 	serving sync.WaitGroup
@@ -70,32 +71,15 @@ func New(deps Deps, config Config, gauge *Gauge) (*Server, error) {
 		deps: deps, config: config, gauge: gauge, open: map[string]*opened{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryFirst, retryLast)),
 	}
-	for informer, key := range map[cache.SharedIndexInformer]func(any) string{
-		deps.Services: func(o any) string { return nameOf(o.(*corev1.Service)) },
-		deps.EndpointSlices: func(o any) string {
-			slice := o.(*discoveryv1.EndpointSlice)
-			return slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]
-		},
-	} {
-		tell := func(o any) { s.queue.Add(key(o)) }
-		handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: tell, UpdateFunc: func(old, now any) { tell(old); tell(now) },
-			DeleteFunc: func(o any) {
-				if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-					o = gone.Obj
-				}
-				tell(o)
-			},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("proxy health: watch: %w", err)
-		}
-		s.synced = append(s.synced, handle.HasSyncedChecker())
+	s.listener.To(deps.Services, listen.Keys(s.queue.Add))
+	s.listener.To(deps.EndpointSlices, listen.Both(func(slice *discoveryv1.EndpointSlice) {
+		s.queue.Add(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
+	}))
+	if err := s.listener.Err(); err != nil {
+		return nil, fmt.Errorf("proxy health: %w", err)
 	}
 	return s, nil
 }
-
-func nameOf(svc *corev1.Service) string { return svc.Namespace + "/" + svc.Name }
 
 // Run answers until ctx ends; then all ports are closed.
 func (s *Server) Run(ctx context.Context) error {
@@ -107,7 +91,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	defer context.AfterFunc(ctx, s.queue.ShutDown)()
 	s.queue.Add("")
-	if !cache.WaitFor(ctx, "", s.synced...) {
+	if !s.listener.Synced(ctx) {
 		return nil
 	}
 	for {
