@@ -29,7 +29,7 @@ func (c *controllers) newDNS(api *apiserver.Server, cfg ServerConfig) (*dns.Serv
 	core := informers.Core().V1()
 	return dns.New(dns.Deps{
 		Client: client, Namespaces: core.Namespaces(), Services: core.Services(), Pods: core.Pods(),
-		Slices: informers.Discovery().V1().EndpointSlices(), Events: c.recorder(client, "duet-dns"), Metrics: legacyregistry.Registerer(),
+		Slices: informers.Discovery().V1().EndpointSlices(), CIDRs: informers.Networking().V1().ServiceCIDRs(), Events: c.recorder(client, "duet-dns"), Metrics: legacyregistry.Registerer(),
 	}, dns.Config{
 		Domain: clusterDomain, Addresses: cfg.Advertise, Port: dnsPort, Leave: cfg.shared(), Ranges: slices.Concat(cfg.ServiceCIDRs, cfg.PodCIDRs),
 		ResolvConf: cfg.ResolvConf, Dial: dialFrom(cfg.ResolvNetns),

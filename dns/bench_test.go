@@ -73,7 +73,7 @@ func benchServer(b *testing.B, n int) *Server {
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(), 0)
 	core, discovery := factory.Core().V1(), factory.Discovery().V1()
 	s, err := New(Deps{
-		Client: fake.NewClientset(), Namespaces: core.Namespaces(), Services: core.Services(), Pods: core.Pods(), Slices: discovery.EndpointSlices(),
+		Client: fake.NewClientset(), Namespaces: core.Namespaces(), Services: core.Services(), Pods: core.Pods(), Slices: discovery.EndpointSlices(), CIDRs: factory.Networking().V1().ServiceCIDRs(),
 		Events: record.NewFakeRecorder(1),
 	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.IPv6Loopback()}})
 	if err != nil {

@@ -296,6 +296,23 @@ func TestForwardFull(t *testing.T) {
 	}
 }
 
+// An answer that an upstream has cut stays cut behind an alias: the client is to ask again over TCP.
+func TestForwardAliasTruncated(t *testing.T) {
+	u := newUpstream(t, func(network string, m *dns.Msg) []*dns.Msg {
+		if network == "tcp" {
+			return nil
+		}
+		list := says("192.0.2.1")(network, m)
+		list[0].Truncated = true
+		return list
+	})
+	s := forwarding(u.at)
+	s.source = cluster()
+	if reply := ask(t, s, "outside.default.svc.cluster.local.", dns.TypeA); !reply.Truncated {
+		t.Errorf("got %v", reply)
+	}
+}
+
 // An alias of the cluster that leads out of it is followed; who asked gets one answer.
 func TestForwardAlias(t *testing.T) {
 	for _, tt := range []struct {
@@ -313,7 +330,7 @@ func TestForwardAlias(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
 		}
 		// A name of the zone, and of the cluster's addresses, is never asked for elsewhere.
-		for _, name := range []string{"none.default.svc.cluster.local.", "cluster.local.", "1.9.96.10.in-addr.arpa.", arpa("fd00:96::99")} {
+		for _, name := range []string{"none.default.svc.cluster.local.", "cluster.local.", "1.9.96.10.in-addr.arpa.", arpa("fd00:96::99"), arpa("10.100.0.9"), arpa("fd00:100::9"), "reverse.default.svc.cluster.local."} {
 			ask(t, s, name, tt.kind)
 		}
 		if u.udp.Load() != 1 {

@@ -68,7 +68,7 @@ func (s *Server) reply(ctx context.Context, m *dns.Msg) (reply *dns.Msg, by stri
 		ask := m.Copy()
 		ask.Question[0].Name = a.Outside
 		beyond := s.elsewhere(ctx, ask, routes)
-		reply.Rcode, reply.Answer = beyond.Rcode, append(reply.Answer, beyond.Answer...)
+		reply.Rcode, reply.Answer, reply.Truncated = beyond.Rcode, append(reply.Answer, beyond.Answer...), beyond.Truncated
 		return reply, byForward
 	}
 	if len(reply.Answer) > 0 && reply.Answer[0].Header().Rrtype != dns.TypeCNAME { // its order counts

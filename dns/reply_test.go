@@ -72,7 +72,7 @@ func TestChangeIsAnsweredAtOnce(t *testing.T) {
 	core, discovery := factory.Core().V1(), factory.Discovery().V1()
 	s, err := New(Deps{
 		Client: client, Namespaces: core.Namespaces(), Services: core.Services(), Pods: core.Pods(), Slices: discovery.EndpointSlices(),
-		Events: record.NewFakeRecorder(1),
+		CIDRs: factory.Networking().V1().ServiceCIDRs(), Events: record.NewFakeRecorder(1),
 	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.IPv6Loopback()}})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (z Zone) reverse(q dns.Question, addr netip.Addr, from Source) Answer {
 		}
 	}
 	a, tree := Answer{Ours: true}, treeOf(addr)
-	switch ours := slices.ContainsFunc(z.Ranges, func(p netip.Prefix) bool { return p.Contains(addr) }); {
+	switch ours := z.hasAddress(addr, from); {
 	case len(names) == 0 && !ours:
 		return Answer{}
 	case len(names) == 0:
@@ -53,6 +53,11 @@ func (z Zone) reverse(q dns.Question, addr netip.Addr, from Source) Answer {
 		a.Answers = append(a.Answers, &dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: n + "." + z.Name})
 	}
 	return a
+}
+
+// hasAddress tells whether an address is one of the cluster's, given to somebody or not.
+func (z Zone) hasAddress(addr netip.Addr, from Source) bool {
+	return slices.ContainsFunc(z.Ranges, func(p netip.Prefix) bool { return p.Contains(addr) }) || from.InRange(addr)
 }
 
 // parseReverse reads a name such as 10.0.96.10.in-addr.arpa. of a whole address.

@@ -111,7 +111,7 @@ func TestFollow(t *testing.T) {
 	core := factory.Core().V1()
 	s, err := New(Deps{
 		Client: client, Namespaces: core.Namespaces(), Services: core.Services(), Pods: core.Pods(),
-		Slices: factory.Discovery().V1().EndpointSlices(), Events: events,
+		Slices: factory.Discovery().V1().EndpointSlices(), CIDRs: factory.Networking().V1().ServiceCIDRs(), Events: events,
 	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, ResolvConf: file})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -33,6 +34,7 @@ type Deps struct {
 	Services   coreinformers.ServiceInformer
 	Pods       coreinformers.PodInformer
 	Slices     discoveryinformers.EndpointSliceInformer
+	CIDRs      networkinginformers.ServiceCIDRInformer
 	Events     record.EventRecorder
 	Metrics    prometheus.Registerer // nil keeps them to itself
 }
@@ -45,7 +47,8 @@ type Config struct {
 	Addresses []netip.Addr
 	// Port to listen on, for UDP and TCP; if it is in use, any other is taken.
 	Port uint16
-	// Ranges of Services and Pods, of whose addresses nobody else knows names.
+	// Ranges of Services and Pods, of whose addresses nobody else knows names; those of ServiceCIDRs
+	// are known without.
 	Ranges []netip.Prefix
 	// ResolvConf is a file with the name servers that are asked for names outside the zone, followed
 	// when it changes; "": there are no such names, unless ConfigMap kube-dns says whom to ask.
@@ -94,7 +97,7 @@ func New(deps Deps, config Config) (*Server, error) {
 	if err := s.metrics.register(deps.Metrics); err != nil {
 		return nil, fmt.Errorf("dns: metrics: %w", err)
 	}
-	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Pods.Informer(), deps.Slices.Informer()} {
+	for _, i := range []cache.SharedIndexInformer{deps.Namespaces.Informer(), deps.Services.Informer(), deps.Pods.Informer(), deps.Slices.Informer(), deps.CIDRs.Informer()} {
 		s.synced = append(s.synced, i.HasSyncedChecker())
 	}
 	return s, nil
@@ -139,14 +142,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve answers on one address until ctx ends or a socket fails.
+// serve answers on one address, and says so, until ctx ends or a socket fails.
 func (s *Server) serve(ctx context.Context, address netip.Addr) error {
 	udp, tcp, err := s.listen(ctx, address)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
 	defer cancel()
+	group.Go(func() { s.publish(ctx, address, portOfAddr(udp.LocalAddr()), portOfAddr(tcp.Addr())) })
+	return s.answer(ctx, udp, tcp)
+}
+
+// answer answers at two sockets until ctx ends or one fails, and closes them, and clients' connections.
+func (s *Server) answer(ctx context.Context, udp net.PacketConn, tcp net.Listener) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { s.handle(ctx, w, m) })
 	servers := []*dns.Server{{PacketConn: udp, Handler: handler, UDPSize: dns.MaxMsgSize}, {Listener: tcp, Handler: handler}}
 	var group sync.WaitGroup
@@ -154,14 +166,15 @@ func (s *Server) serve(ctx context.Context, address netip.Addr) error {
 	for _, server := range servers {
 		group.Go(func() { failed <- server.ActivateAndServe() })
 	}
-	group.Go(func() { s.publish(ctx, address, portOfAddr(udp.LocalAddr()), portOfAddr(tcp.Addr())) })
 	select {
 	case <-ctx.Done():
-		err = nil
 	case err = <-failed:
 	}
 	cancel()
-	_, _ = udp.Close(), tcp.Close()
+	for _, server := range servers { // a client may ask every now and then for a quarter of an hour
+		_ = server.ShutdownContext(ctx)
+	}
+	_, _ = udp.Close(), tcp.Close() // of one that has not begun
 	group.Wait()
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -23,11 +24,12 @@ import (
 func TestServer(t *testing.T) {
 	kubeDNS := svc("kube-dns", "10.96.0.10")
 	kubeDNS.Namespace, kubeDNS.UID = "kube-system", "7"
-	client := fake.NewClientset(kubeDNS, svc("a", "10.96.0.1 fd00:96::1"))
+	added := &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "added"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.100.0.0/24", "fd00:100::/112"}}}
+	client := fake.NewClientset(kubeDNS, svc("a", "10.96.0.1 fd00:96::1"), added)
 	factory := informers.NewSharedInformerFactory(client, 0)
 	server, err := New(Deps{
 		Client: client, Namespaces: factory.Core().V1().Namespaces(), Services: factory.Core().V1().Services(), Pods: factory.Core().V1().Pods(),
-		Slices: factory.Discovery().V1().EndpointSlices(), Events: record.NewFakeRecorder(10),
+		Slices: factory.Discovery().V1().EndpointSlices(), CIDRs: factory.Networking().V1().ServiceCIDRs(), Events: record.NewFakeRecorder(10),
 	}, Config{Domain: "cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}, Leave: true})
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +51,11 @@ func TestServer(t *testing.T) {
 			if got := lookup(t, network, to, "example.com.", dns.TypeA); got != "NXDOMAIN []" {
 				t.Errorf("%s %s: outside: %s", network, to, got)
 			}
+		}
+	}
+	for addr, want := range map[string]bool{"10.100.0.9": true, "fd00:100::9": true, "10.100.1.9": false, "fd00:101::9": false} {
+		if got := server.source.InRange(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s in a ServiceCIDR: %t", addr, got)
 		}
 	}
 	if err := slices.Delete(t.Context(), "kube-dns-127-0-0-1", metav1.DeleteOptions{}); err != nil {
@@ -221,4 +228,48 @@ func many() *discoveryv1.EndpointSlice {
 		text += fmt.Sprintf("10.244.0.%d ", i+1)
 	}
 	return slice("many", text)
+}
+
+// A client that keeps its connection open does not keep the server from ending.
+func TestEndWithClients(t *testing.T) {
+	s := testServer(cluster())
+	ctx, cancel := context.WithCancel(t.Context())
+	address := netip.MustParseAddr("127.0.0.1")
+	udp, tcp, err := s.listen(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.answer(ctx, udp, tcp) }()
+	conn, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &dns.Conn{Conn: conn}
+	question := new(dns.Msg).SetQuestion("a.default.svc.cluster.local.", dns.TypeA)
+	ask := func() error {
+		if err := c.WriteMsg(question); err != nil {
+			return err
+		}
+		_, err := c.ReadMsg()
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for answered := 0; ; answered++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("got %v", err)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		if err := ask(); err == nil && answered > 20 {
+			t.Fatal("answers go on")
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -20,6 +21,7 @@ const (
 // stores is the Source that reads the informers.
 type stores struct {
 	namespaces, services, slices, pods cache.Indexer
+	cidrs                              cache.Store
 }
 
 // newStores adds the indexes.
@@ -62,6 +64,7 @@ func newStores(deps Deps) (stores, error) {
 	}
 	return stores{
 		deps.Namespaces.Informer().GetIndexer(), services.Informer().GetIndexer(), slices.Informer().GetIndexer(), deps.Pods.Informer().GetIndexer(),
+		deps.CIDRs.Informer().GetStore(),
 	}, nil
 }
 
@@ -137,4 +140,19 @@ func (s stores) ServiceAt(addr netip.Addr) *corev1.Service {
 		return nil
 	}
 	return list[0].(*corev1.Service)
+}
+
+func (s stores) InRange(addr netip.Addr) bool {
+	for _, obj := range s.cidrs.List() { // few
+		cidr, ok := obj.(*networkingv1.ServiceCIDR)
+		if !ok {
+			continue
+		}
+		for _, text := range cidr.Spec.CIDRs {
+			if p, err := netip.ParsePrefix(text); err == nil && p.Contains(addr) {
+				return true
+			}
+		}
+	}
+	return false
 }

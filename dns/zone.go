@@ -33,13 +33,15 @@ type Source interface {
 	SlicesAt(netip.Addr) []*discoveryv1.EndpointSlice
 	// Pod tells whether one of the namespace has that address and has not ended.
 	Pod(namespace string, addr netip.Addr) bool
+	// InRange tells whether the address is of a ServiceCIDR: they come and go.
+	InRange(netip.Addr) bool
 }
 
 // Zone is what this server answers for.
 type Zone struct {
 	// Name is the cluster's domain, in lower case with a dot at the end: "cluster.local.".
 	Name string
-	// Ranges of Services and Pods: nobody else knows names of these addresses.
+	// Ranges that are the cluster's for good: nobody else knows names of these addresses.
 	Ranges []netip.Prefix
 }
 
@@ -85,6 +87,11 @@ func (z Zone) Answer(q dns.Question, from Source) Answer {
 		}
 		name, owner = strings.ToLower(found.alias), found.alias
 		if !z.has(name) {
+			q.Name = found.alias
+			if end := z.Answer(q, from); end.Ours { // of an address
+				end.Answers = append(a.Answers, end.Answers...)
+				return end
+			}
 			a.Outside = found.alias
 			return a
 		}

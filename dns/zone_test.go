@@ -17,12 +17,17 @@ type known struct {
 	services []*corev1.Service
 	slices   []*discoveryv1.EndpointSlice
 	pods     []string // namespace/address
+	ranges   []netip.Prefix
 }
 
 func (k known) Namespace(name string) bool { return name == "default" || name == "kube-system" }
 
 func (k known) Pod(namespace string, addr netip.Addr) bool {
 	return slices.Contains(k.pods, namespace+"/"+addr.String())
+}
+
+func (k known) InRange(addr netip.Addr) bool {
+	return slices.ContainsFunc(k.ranges, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 func (k known) Service(namespace, name string) *corev1.Service {
@@ -113,11 +118,13 @@ func cluster() known {
 	nowhere.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "none.default.svc.cluster.local"}
 	chain := svc("chain", "x")
 	chain.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "alias.default.svc.cluster.local"}
+	reverse := svc("reverse", "x")
+	reverse.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "1.9.96.10.in-addr.arpa"}
 	kubeDNS := svc("kube-dns", "10.96.0.10 fd00:96::a")
 	kubeDNS.Namespace = "kube-system"
 	return known{
 		services: []*corev1.Service{
-			kubeDNS, nowhere, chain, svc("twice", "None IPv4"),
+			kubeDNS, nowhere, chain, reverse, svc("twice", "None IPv4"),
 			svc("v4", "10.96.0.1", web...), svc("v6", "fd00:96::1", web...),
 			svc("dual", "10.96.0.2 fd00:96::2", web...), svc("dual6", "fd00:96::3 10.96.0.3", web...),
 			svc("headless", "None IPv4 IPv6", web...), svc("only4", "None IPv4", web...), svc("empty", "None IPv4", web...), alias, outside, circle,
@@ -127,7 +134,8 @@ func cluster() known {
 			slice("only4", "10.244.1.1"), slice("only4", "fd00:244::1:1"), slice("empty", "!10.244.0.9"), slice("dual", "10.244.2.1"),
 			slice("twice", "10.244.3.1"), slice("twice", "10.244.3.1 10.244.3.2"),
 		},
-		pods: []string{"default/10.244.0.5", "default/fd00:244::5", "default/fd00:1:2::5"},
+		pods:   []string{"default/10.244.0.5", "default/fd00:244::5", "default/fd00:1:2::5"},
+		ranges: []netip.Prefix{netip.MustParsePrefix("10.100.0.0/24"), netip.MustParsePrefix("fd00:100::/112")},
 	}
 }
 

@@ -127,7 +127,7 @@ func own(f dualstack.Family) netip.Addr {
 //	chain sent { type filter hook output priority raw;
 //	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 tcp dport 8080 ip saddr set 192.0.0.8 ip daddr set 192.0.0.8 }
 //	chain delivered { type filter hook input priority 150;
-//	  ip saddr 192.0.0.8 ip daddr 192.0.0.8 ip saddr set 127.0.0.1 ip daddr set 127.0.0.1 }
+//	  ip saddr 192.0.0.8 ip daddr 192.0.0.8 ct status dnat ip saddr set 127.0.0.1 ip daddr set 127.0.0.1 }
 func (t Table) loopbackPorts() []nft.Chain {
 	var sent, delivered []nft.Rule
 	for _, f := range dualstack.Families() {
@@ -141,7 +141,7 @@ func (t Table) loopbackPorts() []nft.Chain {
 		}
 		if some {
 			delivered = append(delivered, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f]), nft.Is(nft.Destination(f), standIns[f]),
-				nft.Replace(own(f), own(f))))
+				nft.IsTranslated(), nft.Replace(own(f), own(f))))
 		}
 	}
 	return []nft.Chain{{Name: "sent", Hook: nft.Sent, Rules: sent}, {Name: "delivered", Hook: nft.Delivered, Rules: delivered}}

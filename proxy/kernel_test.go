@@ -223,6 +223,8 @@ func TestTraffic(t *testing.T) {
 	t.Run("affinity ends", func(t *testing.T) { testAffinityEnds(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
+	t.Run("forged", testForged)
+	t.Run("other loopback", testOtherLoopback)
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c) })
 }
@@ -311,6 +313,14 @@ type counted struct {
 	Table
 	writes atomic.Int64
 	failed atomic.Int64
+	intact atomic.Pointer[func() (bool, error)] // instead of the table's
+}
+
+func (c *counted) Intact() (bool, error) {
+	if f := c.intact.Load(); f != nil {
+		return (*f)()
+	}
+	return c.Table.Intact()
 }
 
 func (c *counted) Rebuild(s nft.Schema, e map[string][]nft.Element) error {

@@ -172,11 +172,15 @@ func (p *Proxy) markTaken() {
 }
 
 // rest keeps two proxies in one network namespace, or whoever else insists on a table of his own, from
-// taking more than a fifth of a processor.
+// taking more than a fifth of a processor. What came meanwhile is looked at afterwards.
 func (p *Proxy) rest(since time.Time) {
 	p.mu.Lock()
-	p.rested = time.Now().Add(4 * time.Since(since))
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	wait := 4 * time.Since(since)
+	p.rested = time.Now().Add(wait)
+	if p.taken {
+		time.AfterFunc(wait, p.wake)
+	}
 }
 
 func (p *Proxy) wake() {

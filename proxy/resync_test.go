@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/test/sandbox"
@@ -48,4 +51,43 @@ func testRepair(t *testing.T, c *cluster) {
 		}
 	}
 	c.table.failed.Store(0)
+}
+
+// A look at the table that somebody else's changes of nftables disturb is taken again, and so is one
+// that a change of the table comes in the middle of. Neither is a reason to replace the table, and with
+// it what it knows of clients.
+func TestDisturbed(t *testing.T) {
+	sandbox.Need(t)
+	c := newCluster(t, Config{})
+	wait(t, c)
+	for name, disturb := range map[string]func() (bool, error){
+		"interrupted": func() (bool, error) { return false, unix.EINTR },
+		"changed": func() (bool, error) {
+			c.proxy.markTaken()
+			time.Sleep(20 * time.Millisecond) // the longer a look takes the longer the rest after it
+			return true, nil
+		},
+	} {
+		before, looks := c.table.writes.Load(), 0
+		again := make(chan struct{})
+		look := func() (bool, error) {
+			if looks++; looks == 1 {
+				return disturb()
+			}
+			if looks == 2 {
+				close(again)
+			}
+			return true, nil
+		}
+		c.table.intact.Store(&look)
+		c.proxy.markTaken()
+		select {
+		case <-again:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: nobody looks again", name)
+		}
+		if now := c.table.writes.Load(); now != before {
+			t.Errorf("%s: the table was replaced", name)
+		}
+	}
 }

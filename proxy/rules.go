@@ -90,7 +90,8 @@ func schema() nft.Schema {
 		own, other := loopback[f].own, loopback[f].standIn
 		sent.Rules = append(sent.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own), nft.Is(nft.Destination(f), own),
 			nft.In(kindLoopback.of(f), nft.Protocol(), nft.DestinationPort()), nft.Replace(other, other)))
-		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other), nft.Replace(own, own)))
+		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other),
+			nft.IsTranslated(), nft.Replace(own, own)))
 	}
 	for _, f := range dualstack.Families() {
 		s.Chains = append(s.Chains, familyChains(f)...)
@@ -105,9 +106,14 @@ func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
 // them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
 // local ([ways.standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
 // has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
-var loopback = map[dualstack.Family]struct{ own, standIn netip.Addr }{
-	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8")},
-	dualstack.IPv6: {netip.IPv6Loopback(), netip.MustParseAddr("100::ff00")},
+// Only answers of translated connections become loopback's again: who forges the addresses, which the
+// kernel lets through in IPv6, must not reach what listens there.
+var loopback = map[dualstack.Family]struct {
+	own, standIn netip.Addr
+	all          netip.Prefix // what is sent there otherwise is not for node ports
+}{
+	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8"), netip.MustParsePrefix("127.0.0.0/8")},
+	dualstack.IPv6: {netip.IPv6Loopback(), netip.MustParseAddr("100::ff00"), netip.MustParsePrefix("::1/128")},
 }
 
 // sets of a family.
@@ -147,7 +153,7 @@ func sets(f dualstack.Family) []nft.Set {
 //	  meta priority set none
 //	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
-//	  fib daddr type local meta priority set meta l4proto . th dport map @nodeports-ipv4
+//	  fib daddr type local ip daddr & 255.0.0.0 != 127.0.0.0 meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
 //	  ip daddr @cluster-ips-ipv4 goto refuse
 //	  ip daddr @service-cidrs-ipv4 drop
@@ -160,7 +166,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 			nft.NoPriority(),
 			nft.SetPriority(services.of(f), at...),
 			follow,
-			nft.Join(nft.IsLocal(), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			nft.Join(nft.IsLocal(), nft.NotWithin(nft.Destination(f), loopback[f].all), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			follow,
 		}
 	}

@@ -559,3 +559,22 @@ func TestStations(t *testing.T) {
 		t.Error("the dead are there")
 	}
 }
+
+// An agent that is restarted is fresh: others answer until its probation is over.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, "a", "b")
+		defer s.end()
+		s.services.Add(balancer("web", uidOf(t, "a", "b"), vip4))
+		settle()
+		time.Sleep(time.Minute)
+		s.stop("a")
+		s.start("a")
+		settle()
+		time.Sleep(time.Minute)
+		s.want("a minute after the restart", vip4, "a")
+		if got := strings.Join(s.moves, ""); got != "aba" {
+			t.Errorf("the client was told %s", got)
+		}
+	})
+}

@@ -17,8 +17,9 @@
 // one of them gives up at the first beat that gets through.
 //
 // A node that comes back gets its share once it has been there for three seconds, all at once; one that
-// is there now and then gets nothing. A restart of the agent within the time moves nothing. With
-// externalTrafficPolicy Local only nodes with an endpoint answer.
+// is there now and then gets nothing. An agent that is restarted comes back, however soon: what the node
+// answers for moves to others, and returns. With externalTrafficPolicy Local only nodes with an endpoint
+// answer.
 //
 // Connections that the old node had translated do not outlive a move.
 //

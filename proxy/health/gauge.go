@@ -13,6 +13,9 @@ import (
 // twice upstream's sync period.
 const staleAfter = time.Minute
 
+// maxTriggers is how many changes that are not written are remembered, to measure how long they took.
+const maxTriggers = 10_000
+
 // Gauge measures how the proxy keeps up with the API. It is a proxy.Observer.
 type Gauge struct {
 	started time.Time
@@ -23,8 +26,11 @@ type Gauge struct {
 	queued   time.Time // of the oldest change that is not written, zero if none
 	newest   time.Time // change
 	written  time.Time // when all was written last
-	triggers []time.Time
+	triggers []change
 }
+
+// change of a slice.
+type change struct{ caused, seen time.Time }
 
 // NewGauge returns one that has seen nothing yet.
 func NewGauge() *Gauge {
@@ -43,7 +49,9 @@ func (g *Gauge) SliceChanged(old, now *discoveryv1.EndpointSlice) {
 	g.metrics.slices.Inc()
 	if at := trigger(now); !at.IsZero() && !at.Equal(trigger(old)) && at.After(g.started) {
 		g.mu.Lock()
-		g.triggers = append(g.triggers, at)
+		if len(g.triggers) < maxTriggers {
+			g.triggers = append(g.triggers, change{at, g.now()})
+		}
 		g.mu.Unlock()
 	}
 	g.changed()
@@ -92,10 +100,15 @@ func (g *Gauge) Synced(began time.Time, elements int, err error) {
 	if g.newest.After(began) {
 		g.queued = g.newest // there will be another call
 	}
-	for _, at := range g.triggers {
-		g.metrics.programming.Observe(now.Sub(at).Seconds())
+	waiting := g.triggers[:0]
+	for _, c := range g.triggers {
+		if c.seen.After(began) { // there will be another call for this one, too
+			waiting = append(waiting, c)
+		} else {
+			g.metrics.programming.Observe(now.Sub(c.caused).Seconds())
+		}
 	}
-	g.triggers = g.triggers[:0]
+	g.triggers = waiting
 }
 
 // state tells whether the proxy keeps up now, and when it last had nothing to write: that is now, too,

@@ -130,3 +130,30 @@ func gather(t *testing.T, g *Gauge) map[string]*dto.Metric {
 	}
 	return out
 }
+
+// A change that comes while another is written counts when it is written itself; while nothing can be
+// written only so many are remembered.
+func TestProgrammingLatencyWaits(t *testing.T) {
+	g := NewGauge()
+	at := func(n int) time.Time { return g.started.Add(time.Duration(n) * time.Second) }
+	change := func(n int) {
+		g.now = func() time.Time { return at(n) }
+		g.SliceChanged(nil, &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
+			corev1.EndpointsLastChangeTriggerTime: at(n).Format(time.RFC3339Nano),
+		}}})
+	}
+	change(2)
+	g.Synced(at(1), 0, nil) // began before
+	g.now = func() time.Time { return at(6) }
+	g.Synced(at(3), 0, nil)
+	if h := gather(t, g)["kubeproxy_network_programming_duration_seconds"].GetHistogram(); h.GetSampleCount() != 1 || h.GetSampleSum() != 4 {
+		t.Errorf("%d changes took %v s, want 1 and 4", h.GetSampleCount(), h.GetSampleSum())
+	}
+	for range 2 * maxTriggers {
+		change(7)
+		g.Synced(at(7), 0, errors.New("no"))
+	}
+	if n := len(g.triggers); n > maxTriggers {
+		t.Errorf("%d changes are remembered", n)
+	}
+}
