@@ -82,5 +82,5 @@ func (c *controllers) loadBalancer(api *apiserver.Server, cfg ServerConfig) (run
 	return loadbalancer.New(loadbalancer.Deps{
 		Client: client, Services: informers.Core().V1().Services(), Nodes: informers.Core().V1().Nodes(),
 		CIDRs: informers.Networking().V1().ServiceCIDRs(), ConfigMap: configMap, Events: c.recorder(client, "service-controller"),
-	}, loadbalancer.Config{Pools: pools, Pods: cfg.PodCIDRs})
+	}, loadbalancer.Config{Pools: pools, Pods: cfg.PodCIDRs, Server: cfg.Advertise})
 }

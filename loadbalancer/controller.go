@@ -42,6 +42,8 @@ type Config struct {
 	Pools Pools
 	// Pods are the ranges that Pods have addresses from.
 	Pods []netip.Prefix
+	// Server has the addresses of the API server.
+	Server []netip.Addr
 }
 
 // Controller is the service-controller.

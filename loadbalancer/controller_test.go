@@ -37,7 +37,10 @@ func start(t *testing.T, ps Pools, objects ...runtime.Object) *stage {
 	c, err := New(Deps{
 		Client: s.client, Services: core.Services(), Nodes: core.Nodes(), CIDRs: factory.Networking().V1().ServiceCIDRs(),
 		ConfigMap: coreinformers.NewConfigMapInformer(s.client, metav1.NamespaceSystem, 0, cache.Indexers{}), Events: s.events,
-	}, Config{Pools: ps, Pods: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/56")}})
+	}, Config{
+		Pools: ps, Pods: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/56")},
+		Server: []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +212,11 @@ func TestPools(t *testing.T) {
 		}
 	}
 
-	// What is given by nobody else: a pool with the address of a node, and one that cannot be read.
+	// What is given by nobody else: a pool with the address of a node or of the API server, and one
+	// that cannot be read.
+	put(map[string]string{"control": "192.0.2.0/29,2001:db8::/120"})
+	s.hears("InvalidLoadBalancerPool Not used: pool control: 192.0.2.0/29 has the address of the API server")
+	s.hears("InvalidLoadBalancerPool Not used: pool control: 2001:db8::/120 has the address of the API server")
 	put(map[string]string{"lan": "172.30.0.0/24", "typo": "172.30.0.192-200"})
 	s.hears(`InvalidLoadBalancerPool Not used: pool typo: "172.30.0.192-200" is neither an address nor a prefix`)
 	s.hears("InvalidLoadBalancerPool Not used: pool lan: 172.30.0.0/24 has the address of node worker0")

@@ -62,6 +62,9 @@ func (c *Controller) others() (out []Range, err error) {
 	for _, p := range c.config.Pods {
 		out = append(out, Range{p, "the Pods"})
 	}
+	for _, a := range c.config.Server {
+		out = append(out, Range{netip.PrefixFrom(a, a.BitLen()), "the API server"})
+	}
 	cidrs, err := c.deps.CIDRs.Lister().List(labels.Everything())
 	if err != nil {
 		return nil, fmt.Errorf("list ServiceCIDRs: %w", err)

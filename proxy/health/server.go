@@ -32,6 +32,8 @@ const (
 	deletionTaint = "ToBeDeletedByClusterAutoscaler"
 	// headerTimeout bounds how long a client may take to ask.
 	headerTimeout = 5 * time.Second
+	// idleTimeout bounds how long it keeps a connection between questions; monitors ask every few seconds.
+	idleTimeout = time.Minute
 	// What fails is tried again after these times.
 	retryFirst, retryLast = 100 * time.Millisecond, 30 * time.Second
 )
@@ -281,7 +283,7 @@ func (o *opened) listen(ctx context.Context, f dualstack.Family) (*http.Server, 
 	if handler == nil {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { o.answer(w, f) })
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 	o.serving.Go(func() { _ = server.Serve(listener) }) // until it is closed
 	return server, nil
 }
