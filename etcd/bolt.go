@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -12,29 +13,34 @@ import (
 var errInUse = errors.New("another process has it open")
 
 // checkBolt opens the database read-only: bolt checks both meta pages' magic and checksum. Written
-// tells whether etcd has put a key into it.
-func checkBolt(path string, size int64) (written bool, err error) {
+// tells whether etcd has put a key into it, applied is the index of the last entry of the log in it.
+func checkBolt(path string, size int64) (written bool, applied uint64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
 	if size == 0 {
-		return false, fmt.Errorf("it is empty")
+		return false, 0, fmt.Errorf("it is empty")
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return false, errInUse
+		return false, 0, errInUse
 	}
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
 		keys := tx.Bucket([]byte("key"))
 		written = keys != nil && !isEmpty(keys)
+		if meta := tx.Bucket([]byte("meta")); meta != nil {
+			if index := meta.Get([]byte("consistent_index")); len(index) == 8 {
+				applied = binary.BigEndian.Uint64(index)
+			}
+		}
 		return nil
 	})
-	return written, errors.Join(err, db.Close())
+	return written, applied, errors.Join(err, db.Close())
 }
 
 func isEmpty(b *bbolt.Bucket) bool {

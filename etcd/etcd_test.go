@@ -1,7 +1,9 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +108,80 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDamagedLength: a damaged length looks like a torn write, and nothing may be cut off for it but
+// the last record, of which nobody was told.
+func TestDamagedLength(t *testing.T) {
+	dir := t.TempDir()
+	m, c := start(t, dir)
+	for range 10 {
+		if _, err := c.Put(t.Context(), "/k", "v"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Close()
+	file := logs(dir)[0]
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	good := make([]byte, writtenOf(t, file))
+	if _, err := f.ReadAt(good, 0); err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	for at := headerOf(t, file); ; records++ {
+		length := int64(binary.LittleEndian.Uint64(good[at:]))
+		next := at + 8 + length&(1<<56-1)
+		if length < 0 {
+			next += length >> 56 & 7
+		}
+		if next >= int64(len(good)) {
+			break
+		}
+		for i := range int64(7) { // the eighth byte is about padding
+			bad := bytes.Clone(good)
+			bad[at+i] ^= 0xff
+			if _, err := f.WriteAt(bad, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := checkFiles(dir); err == nil || !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), filepath.Dir(file)) {
+				t.Errorf("record %d, byte %d: %v", records, i, err)
+			}
+			after := make([]byte, len(bad))
+			if _, err := f.ReadAt(after, 0); err != nil || !bytes.Equal(after, bad) {
+				t.Fatalf("record %d, byte %d: the file has changed (%v)", records, i, err)
+			}
+		}
+		at = next
+	}
+	if records < 10 {
+		t.Errorf("only %d records", records)
+	}
+	if _, err := f.WriteAt(good, 0); err != nil {
+		t.Fatal(err)
+	}
+	m, _ = start(t, dir)
+	m.Close()
+}
+
+// writtenOf returns where the last record of a log ends.
+func writtenOf(t *testing.T, file string) int64 {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	decoder := wal.NewDecoder(fileutil.NewFileReader(f))
+	for record := new(walpb.Record); decoder.Decode(record) == nil; {
+		if record.GetType() == wal.CrcType {
+			decoder.UpdateCRC(record.GetCrc())
+		}
+	}
+	return decoder.LastOffset()
 }
 
 // TestCutShort: whatever a first start left that was killed, the next one starts.

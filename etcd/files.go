@@ -28,7 +28,7 @@ func checkFiles(dir string) error {
 	case err != nil:
 		return err
 	}
-	written, err := checkBolt(path, info.Size())
+	written, applied, err := checkBolt(path, info.Size())
 	switch {
 	case errors.Is(err, errInUse):
 		return fmt.Errorf("%s: %w; stop it first", path, err)
@@ -38,6 +38,15 @@ func checkFiles(dir string) error {
 		return fmt.Errorf("%s is damaged: it has no entries, and the database has; %s", filepath.Join(dir, "member", "wal"), restore(dir))
 	case !begun:
 		return os.RemoveAll(filepath.Join(dir, "member"))
+	}
+	last, err := lastEntry(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; %s", err, restore(dir))
+	case last < applied:
+		files := logs(dir)
+		return fmt.Errorf("%s is damaged: it can be read up to entry %d, and the database has %d; %s",
+			files[len(files)-1], last, applied, restore(dir))
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // checkLogs finds files of the write-ahead log below dir that cannot have been written by etcd. It
@@ -38,10 +40,13 @@ func checkLogs(dir string) (begun bool, err error) {
 	return begun, err
 }
 
-// findDamage reads the whole log and names the file that etcd cannot read; nil if there is none. A
-// log that ends in a torn write is fine: nobody was told of that write.
-func findDamage(dir string) error {
-	return eachLog(dir, func(file string, decoder wal.Decoder) error {
+// lastEntry reads the whole log and returns the index of its last entry, or names the file that
+// cannot be read. A log that ends in a torn write is fine: nobody was told of that write. But a length
+// that is damaged looks like a torn write too, and etcd would cut off the log there without a word;
+// whether that is so, the caller knows from what the database has.
+func lastEntry(dir string) (index uint64, err error) {
+	var last []byte
+	err = eachLog(dir, func(file string, decoder wal.Decoder) error {
 		for {
 			record := &walpb.Record{}
 			err := decodeLog(file, decoder, record)
@@ -52,17 +57,29 @@ func findDamage(dir string) error {
 				return err
 			case record.GetType() == wal.CrcType:
 				decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
+			case record.GetType() == wal.EntryType:
+				last = record.GetData()
 			}
 		}
 	})
+	if err != nil {
+		return 0, err
+	}
+	var entry raftpb.Entry
+	if err := proto.Unmarshal(last, &entry); err != nil {
+		return 0, fmt.Errorf("the last entry of the log is damaged: %w", err)
+	}
+	return entry.GetIndex(), nil
+}
+
+// logs are the files of the log below dir, in their order.
+func logs(dir string) []string {
+	files, _ := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal")) // the pattern is good
+	return files
 }
 
 func eachLog(dir string, do func(file string, decoder wal.Decoder) error) error {
-	files, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
+	for _, file := range logs(dir) {
 		f, err := os.Open(file)
 		if err != nil {
 			return err

@@ -56,21 +56,13 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	}
 	m := &Member{dir: dir, failure: newFailure()}
 	if err := m.start(); err != nil {
-		return nil, unstarted(dir, err)
+		return nil, explain(dir, err)
 	}
 	if err := m.elect(ctx); err != nil {
 		m.Close()
-		return nil, unstarted(dir, err)
+		return nil, explain(dir, err)
 	}
 	return m, nil
-}
-
-// unstarted explains why a member does not start on dir, and looks for the file to blame.
-func unstarted(dir string, err error) error {
-	if damage := findDamage(dir); damage != nil {
-		return fmt.Errorf("etcd: %w; %s", damage, restore(dir))
-	}
-	return explain(dir, err)
 }
 
 // start starts the server, in a goroutine of its own because a failure keeps that for good.
