@@ -148,7 +148,7 @@ func callSCTP(family, at string, wait time.Duration) (string, error) {
 	b := make([]byte, 1500)
 	for end := time.Now().Add(wait); time.Now().Before(end); {
 		n, err := unix.Read(fd, b)
-		if errors.Is(err, unix.ECONNREFUSED) && !blamed(fd, init.from) {
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNREFUSED) && !blamed(fd, init.from) {
 			continue
 		}
 		if err != nil {
