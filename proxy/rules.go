@@ -153,6 +153,7 @@ func sets(f dualstack.Family) []nft.Set {
 //	  meta priority set none
 //	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
+//	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  fib daddr type local ip daddr & 255.0.0.0 != 127.0.0.0 meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
 //	  ip daddr @cluster-ips-ipv4 goto refuse
@@ -166,6 +167,8 @@ func familyChains(f dualstack.Family) []nft.Chain {
 			nft.NoPriority(),
 			nft.SetPriority(services.of(f), at...),
 			follow,
+			// What is left at loopback's own address is for node ports without endpoints: refused (D6.3).
+			nft.Join(nft.Is(nft.Source(f), loopback[f].own), nft.Is(nft.Destination(f), loopback[f].own), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			nft.Join(nft.IsLocal(), nft.NotWithin(nft.Destination(f), loopback[f].all), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			follow,
 		}

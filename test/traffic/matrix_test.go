@@ -31,7 +31,6 @@ import (
 // or why there is no answer:
 //
 //	refused   at once, nobody answers anywhere                                     (D6.3)
-//	left      nothing is done at loopback: the node's kernel refuses; SCTP it may not know (timeout)
 //	drop      packets vanish: somebody answers, but not where the policy looks     (D6.3)
 //	noroute   the client's network has no way: ClusterIPs and Pods exist on nodes and in Pods only
 //	silent    no node takes the address: none has an endpoint that Local allows
@@ -70,8 +69,8 @@ node     itself                  Cluster  node0      node0    node1    node0    
 node     itself                  Local    node0      node0    drop     node0      node0    node0       node0
 node     the other node          Cluster  node0      node0    node0    node0      node0    node0       node0
 node     the other node          Local    drop       node0    node0    node0      node0    node0       node0
-node     nobody                  Cluster  refused    refused  refused  left       refused  refused     noname
-node     nobody                  Local    refused    refused  refused  left       refused  refused     noname
+node     nobody                  Cluster  refused    refused  refused  refused    refused  refused     noname
+node     nobody                  Local    refused    refused  refused  refused    refused  refused     noname
 outside  Pod on worker0          Cluster  noroute    outside  node1    -          asked    outside     noroute
 outside  Pod on worker0          Local    noroute    outside  drop     -          outside  outside     noroute
 outside  Pod on worker1          Cluster  noroute    node0    outside  -          asked    node0       noroute
@@ -240,11 +239,6 @@ func (m *bench) compare(t *testing.T, cells []cell, client at, flags []string) {
 		switch c.source {
 		case "refused", "drop", "noroute", "noname":
 			want = strings.Replace(c.source, "drop", "timeout", 1)
-		case "left":
-			want = "refused"
-			if strings.HasPrefix(c.line, "sctp") { // a raw socket sees no refusal
-				want = "timeout"
-			}
 		case "silent": // neither ARP nor neighbour discovery is answered, which takes the kernel seconds to say
 			got, want = strings.Replace(got, "noroute", "timeout", 1), "timeout"
 		case "asked":
