@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 
 	"github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // A resolver on the loopback of another network namespace, such as systemd-resolved on the lab's
@@ -72,19 +73,15 @@ func TestDialFrom(t *testing.T) {
 // otherNamespace makes a network namespace, runs fn in it, and returns it.
 func otherNamespace(t *testing.T, fn func() error) (ns *os.File, err error) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			ns, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+	err = hostnet.OnThread(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			ns, err = hostnet.Open()
 		}
 		if err == nil {
 			err = fn()
 		}
-		done <- err
-	}()
-	err = <-done
+		return err
+	})
 	if ns != nil {
 		t.Cleanup(func() { ns.Close() })
 	}

@@ -6,11 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // netnsDir is where iproute2 looks for named namespaces.
@@ -27,11 +28,11 @@ func createNamespace(name string) error {
 		return fmt.Errorf("create network namespace %s: %w", name, err)
 	}
 	f.Close()
-	err = onThread(func() error {
+	err = hostnet.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
-		return unix.Mount(threadNamespace(), path, "", unix.MS_BIND, "")
+		return unix.Mount(hostnet.ThreadPath(), path, "", unix.MS_BIND, "")
 	})
 	if err != nil {
 		_ = os.Remove(path)
@@ -131,47 +132,7 @@ func namespaces(cluster string) ([]string, error) {
 	return members, nil
 }
 
-// within runs fn on a thread inside the named namespace: sockets it opens, files it opens under
-// /proc/sys/net and processes it starts belong there.
+// within runs fn in the named namespace, as [hostnet.Within].
 func within(name string, fn func() error) error {
-	ns, err := os.Open(filepath.Join(netnsDir, name))
-	if err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", name, err)
-	}
-	defer ns.Close()
-	return onThread(func() error {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", name, err)
-		}
-		return fn()
-	})
+	return hostnet.Within(filepath.Join(netnsDir, name), fn)
 }
-
-// onThread runs fn, which changes its thread's namespace, on a thread of its own and puts the
-// thread back afterwards. If that fails the thread is not used again: a goroutine that ends locked
-// takes its thread along.
-func onThread(fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		home, err := os.Open(threadNamespace())
-		if err == nil {
-			err = fn()
-			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
-				runtime.UnlockOSThread()
-			}
-			home.Close()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-// openNamespace opens the network namespace that the caller is in.
-func openNamespace() (*os.File, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	return os.Open(threadNamespace())
-}
-
-func threadNamespace() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // needRoot is checked first, before anything is touched.
@@ -91,21 +92,15 @@ func checkRuntime() error {
 	return err
 }
 
-// inScratch runs fn in a new network namespace that ends with the thread it runs on.
+// inScratch runs fn in a new network namespace, which ends with it.
 func inScratch(fn func()) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			fn()
+	return hostnet.OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("create a network namespace: %w; a container needs --privileged for this", err)
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		return fmt.Errorf("create a network namespace: %w; a container needs --privileged for this", err)
-	}
-	return nil
+		fn()
+		return nil
+	})
 }
 
 // plain is the innermost cause of an error, without the names of our probes.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // readyTimeout is how long a server may take until it reports; it needs a fraction of a second.
@@ -105,7 +107,7 @@ func (l *Lab) start(ctx context.Context, dir string, s Settings, listener *net.T
 
 	files := []*os.File{null, log, log, fdListener: socket, fdReady: ready, fdLock: lock.File}
 	if s.Uplink {
-		host, err := openNamespace()
+		host, err := hostnet.Open()
 		if err != nil {
 			return fmt.Errorf("hand over the host's network: %w", err)
 		}

@@ -11,15 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -29,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
 
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/node/internal/streams"
 )
 
@@ -266,42 +263,23 @@ func TestPreviousLog(t *testing.T) {
 	}
 }
 
-// listenInPod opens a listener in the network namespace of the only Pod there is.
-func (n *nodeAPI) listenInPod(network, address string) net.Listener {
+// listenInPod opens a listener in the network namespace of a Pod.
+func (n *nodeAPI) listenInPod(pod, network, address string) (listener net.Listener) {
 	n.Helper()
-	own, err := os.Readlink("/proc/self/ns/net")
+	found, _ := n.pods.Pod("default", pod)
+	sandbox, _ := n.pods.Sandbox(found.UID)
+	namespace, err := n.box.dial(n.T).NetworkNamespace(n.Context(), sandbox)
+	if err != nil || namespace == "" {
+		n.Fatalf("network namespace of the Pod: %q, %v", namespace, err)
+	}
+	err = hostnet.Within(namespace, func() (err error) {
+		listener, err = (&net.ListenConfig{}).Listen(n.Context(), network, address)
+		return err
+	})
 	if err != nil {
 		n.Fatal(err)
 	}
-	all, err := filepath.Glob("/proc/[0-9]*/ns/net")
-	if err != nil {
-		n.Fatal(err)
-	}
-	for _, file := range all {
-		if to, err := os.Readlink(file); err != nil || to == own {
-			continue
-		}
-		var listener net.Listener
-		done := make(chan error)
-		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-			ns, err := os.Open(file)
-			if err == nil {
-				defer ns.Close()
-				err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-			}
-			if err == nil {
-				listener, err = (&net.ListenConfig{}).Listen(context.Background(), network, address)
-			}
-			done <- err
-		}()
-		if err := <-done; err != nil {
-			n.Fatal(err)
-		}
-		return listener
-	}
-	n.Fatal("no Pod runs")
-	return nil
+	return listener
 }
 
 // Whoever listens in one family only is reached, too.
@@ -312,7 +290,7 @@ func TestPortForward(t *testing.T) {
 	for _, family := range []string{"tcp4", "tcp6"} {
 		t.Run(family, func(t *testing.T) {
 			address := map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"}[family]
-			listener := n.listenInPod(family, address)
+			listener := n.listenInPod("web", family, address)
 			var group sync.WaitGroup
 			defer group.Wait()
 			defer listener.Close()
