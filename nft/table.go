@@ -113,7 +113,7 @@ func (t *Table) note(kind uint16, data []byte) {
 	}
 	var chain string
 	var handle uint64
-	attributes(data, func(kind uint16, value []byte) {
+	Attributes(data, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_RULE_CHAIN:
 			chain = textOf(value)

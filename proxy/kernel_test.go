@@ -223,6 +223,7 @@ func TestTraffic(t *testing.T) {
 	t.Run("affinity ends", func(t *testing.T) { testAffinityEnds(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
+	t.Run("unanswered", func(t *testing.T) { testUnanswered(t, c) })
 	t.Run("forged", testForged)
 	t.Run("other loopback", testOtherLoopback)
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })

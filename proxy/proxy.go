@@ -80,6 +80,9 @@ type Proxy struct {
 	flows    *flows
 	suspects suspects // what flows is to be told of once it is written
 
+	unanswered *unanswered
+	gone       map[netip.AddrPort]bool // what unanswered is to be told of once it is written
+
 	unchecked []checked // sets that are still to be compared
 }
 
@@ -91,7 +94,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 	p := &Proxy{
 		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{},
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{}, gone: map[netip.AddrPort]bool{},
 	}
 	if p.config.Host == nil {
 		p.config.Host = machine{}
@@ -100,6 +103,7 @@ func New(deps Deps, config Config) (*Proxy, error) {
 		p.config.Observer = unobserved{}
 	}
 	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
+	p.unanswered = &unanswered{host: p.config.Host, ready: make(chan struct{}, 1), gone: map[netip.AddrPort]bool{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
@@ -210,6 +214,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
 	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
 	group.Go(func() { p.flows.run(ctx) })
+	group.Go(func() { p.unanswered.run(ctx) })
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
 	retry := time.NewTimer(0)
@@ -282,6 +287,8 @@ func (p *Proxy) sync(ctx context.Context) error {
 	p.ledger.written()
 	p.flows.forget(p.suspects)
 	p.suspects = suspects{}
+	p.unanswered.leave(p.gone)
+	clear(p.gone)
 	p.ways.stale = p.ways.stale || links
 	err := p.ways.write(changes.came, changes.went)
 	if len(p.unchecked) > 0 {
@@ -328,7 +335,11 @@ func (p *Proxy) take(key string, ports []Port) {
 		s = &service{}
 	}
 	old := s.entries
-	s.entries = s.want(ports, &p.numbers, &p.classes)
+	var gone []netip.AddrPort
+	s.entries, gone = s.want(ports, &p.numbers, &p.classes)
+	for _, e := range gone {
+		p.gone[e] = true
+	}
 	p.ledger.replace(old, s.entries)
 	now := fronts(ports)
 	p.suspects.compare(key, s.fronts, now)
