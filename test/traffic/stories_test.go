@@ -235,7 +235,7 @@ func TestAgentsKilled(t *testing.T) {
 // The endpoint on it leaves; the load balancer's address that it had moves to worker0.
 func TestNodeKilled(t *testing.T) {
 	s := newStage(t, "a0", "a1")
-	s.Create(t, s.server("neighbour", "worker1")) // may get a1's address when the node is back
+	s.Create(t, s.server("neighbour", "worker1")) // must not be asked when the node is back, at whatever address
 	s.Ready(t, "neighbour")
 	pod := s.load(t, "Pod", s.inPod(t, s.client), "load", nil, s.at(t, "ClusterIP")...)
 	pod.every(t, "a0", "a1")
@@ -276,7 +276,7 @@ func TestNodeKilled(t *testing.T) {
 		t.Log(ld.name, ld.failed())
 		for line, tl := range ld.now() {
 			if tl.by["neighbour"] > 0 {
-				t.Errorf("%s: %s was answered by who has a1's address now", ld.name, line)
+				t.Errorf("%s: %s was answered by neighbour", ld.name, line)
 			}
 		}
 	}
