@@ -71,7 +71,10 @@ func forget(family uint8, only []*nl.RtAttr, match func(Flow) bool) error {
 		}
 		return true
 	})
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // flows come and go all the time
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // nothing is tracked
+		return nil
+	case err != nil && !errors.Is(err, netlink.ErrDumpInterrupted): // flows come and go all the time
 		return fmt.Errorf("read connections: %w", err)
 	}
 	for _, message := range found {

@@ -26,6 +26,8 @@ const (
 // endpoint: all that its client sends, what another client sends from the same port after it, and, once
 // the address is another Pod's, to that Pod. Forgotten, the next packet is sent to an endpoint that there is.
 //
+// What goes while no proxy runs is not looked for.
+//
 // A flow whose answer is on the way must stay, so a flow is forgotten if it was without one twice,
 // [answerWithin] apart. When an endpoint ends as it should there is none to be seen the first time, and no
 // second. Looking takes the kernel longer than a change of a Service, so it has a goroutine of its own.

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/duetk8s/duet/hostnet"
@@ -17,6 +19,50 @@ import (
 
 // silent is an endpoint of this node that takes packets and never answers.
 const silent = "10.244.0.99 fd00:10:244::99 " + nodeName
+
+// Which endpoints of TCP a change takes from a Service that has local ones too.
+func TestLeaving(t *testing.T) {
+	kept, both := web("web", "1", balanced(30004), keepSource), endpoints("web", pod1, pod2)
+	ports := func(from, to int) *corev1.Service { // 0 is that of TCP, 1 of UDP
+		svc := kept.DeepCopy()
+		svc.Spec.Ports = svc.Spec.Ports[from:to]
+		return svc
+	}
+	const all = "10.244.0.2:8080 10.244.0.3:8080 [fd00:10:244::2]:8080 [fd00:10:244::3]:8080"
+	for _, tt := range []struct {
+		name  string
+		to    []*discoveryv1.EndpointSlice
+		after *corev1.Service
+		want  string
+	}{
+		{"nothing", both, kept, ""},
+		{"another order", endpoints("web", pod2, pod1), kept, ""},
+		{"one more", endpoints("web", pod1, pod2, pod3), kept, ""},
+		{"one", endpoints("web", pod2), kept, "10.244.0.2:8080 [fd00:10:244::2]:8080"},
+		{"one for another", endpoints("web", pod1, pod3), kept, "10.244.0.3:8080 [fd00:10:244::3]:8080"},
+		{"all", endpoints("web"), kept, all},
+		{"a family", both[:1], kept, "[fd00:10:244::2]:8080 [fd00:10:244::3]:8080"},
+		{"the port of TCP", both, ports(1, 2), all},
+		{"the port of UDP", both, ports(0, 1), ""},
+		{"the Service", both, nil, all},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, n, c := &service{}, &numbers{used: map[uint32]bool{}}, &classes{numbers: map[sticky]uint32{}}
+			if _, first := s.want(Ports(kept, both, nodeName), n, c); len(first) > 0 {
+				t.Errorf("%v have gone before they came", first)
+			}
+			_, gone := s.want(Ports(tt.after, tt.to, nodeName), n, c)
+			var got []string
+			for _, e := range gone {
+				got = append(got, e.String())
+			}
+			slices.Sort(got)
+			if got := strings.Join(slices.Compact(got), " "); got != tt.want {
+				t.Errorf("gone are %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
 
 // A client that has had no answer when its endpoint goes is answered by one of those that there are
 // now: the next time that it asks, with what it began. One that has had an answer stays where it is.
