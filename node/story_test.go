@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/duetk8s/duet/cri"
 )
@@ -170,7 +171,8 @@ func (l *lab) exec(name, script string) string {
 	return string(stdout)
 }
 
-// TestReboot: what ran is gone, the runtime remembers it.
+// TestReboot: what ran is gone, the runtime remembers it. The API, which takes the Pods for ready, is told
+// that they are not before it is told anything else: their addresses may become others'.
 func TestReboot(t *testing.T) {
 	l := newLab(t)
 	l.run("up", forever, func(p *corev1.Pod) {
@@ -193,6 +195,10 @@ func TestReboot(t *testing.T) {
 	if err := rt.RemoveSandbox(t.Context(), sandbox); err != nil {
 		t.Fatal(err)
 	}
+	said, err := l.client.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.startAgent()
 	l.until("once", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 	for _, name := range []string{"up", "forgotten"} {
@@ -201,6 +207,13 @@ func TestReboot(t *testing.T) {
 			t.Errorf("%s", shown(pod))
 		}
 		t.Logf("%s: %+v", name, pod.Status.ContainerStatuses[0].LastTerminationState.Terminated)
+	}
+	said.Stop()
+	for e := range said.ResultChan() {
+		pod, ok := e.Object.(*corev1.Pod)
+		if ok && e.Type == watch.Modified && ready(pod) && pod.Status.ContainerStatuses[0].RestartCount == 0 {
+			t.Errorf("said to be ready after its end: %s at %v", pod.Name, pod.Status.PodIPs)
+		}
 	}
 	for _, name := range []string{"up", "once", "forgotten"} {
 		l.mark(name, 2)
