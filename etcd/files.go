@@ -14,10 +14,11 @@ import (
 // so it does not even know that it may vote for itself and waits for a leader forever. Nobody has
 // been told of a write yet: checkFiles removes it, and etcd starts on nothing.
 func checkFiles(dir string) error {
-	begun, err := checkLogs(dir)
+	last, err := lastEntry(dir)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, restore(dir))
 	}
+	begun := last > 0
 	path := filepath.Join(dir, "member", "snap", "db")
 	info, err := os.Stat(path)
 	switch {
@@ -38,11 +39,6 @@ func checkFiles(dir string) error {
 		return fmt.Errorf("%s is damaged: it has no entries, and the database has; %s", filepath.Join(dir, "member", "wal"), restore(dir))
 	case !begun:
 		return os.RemoveAll(filepath.Join(dir, "member"))
-	}
-	last, err := lastEntry(dir)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w; %s", err, restore(dir))
 	case last < applied:
 		files := logs(dir)
 		return fmt.Errorf("%s is damaged: it can be read up to entry %d, and the database has %d; %s",

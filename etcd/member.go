@@ -56,6 +56,9 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	}
 	m := &Member{dir: dir, failure: newFailure()}
 	if err := m.start(); err != nil {
+		if damage := damagedLog(dir); damage != nil {
+			return nil, fmt.Errorf("etcd: %w; %s", damage, restore(dir))
+		}
 		return nil, explain(dir, err)
 	}
 	if err := m.elect(ctx); err != nil {
