@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"golang.org/x/sync/errgroup"
 )
 
 func start(t *testing.T, dir string) (*Member, *kubernetes.Client) {
@@ -57,6 +59,49 @@ func TestRestartWithALongLog(t *testing.T) {
 			}
 		}
 		m.Close()
+	}
+}
+
+// Etcd refuses requests while it is 5,000 entries behind its log, and its own first one it then sends
+// again and again without a pause, with a warning each time.
+func TestRestartFarFromASnapshot(t *testing.T) {
+	dir := t.TempDir()
+	m, c := start(t, dir)
+	write(t, c, 2*snapshotEvery-100)
+	m.Close()
+	said := filepath.Join(t.TempDir(), "stderr")
+	log, err := os.Create(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	stderr := os.Stderr
+	os.Stderr = log
+	m, err = Start(t.Context(), dir)
+	os.Stderr = stderr
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	if n := strings.Count(string(contents(t, said)), "too many requests"); n > 0 {
+		t.Errorf("%d requests were refused", n)
+	}
+}
+
+// write writes n objects of the size of a Service, 64 at a time.
+func write(t testing.TB, c *kubernetes.Client, n int) {
+	t.Helper()
+	var group errgroup.Group
+	group.SetLimit(64)
+	object := strings.Repeat("x", 2000)
+	for i := range n {
+		group.Go(func() error {
+			_, err := c.Put(t.Context(), fmt.Sprint("/registry/", i%1000), object)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -64,15 +64,15 @@ func before(file string) uint64 {
 // the disk before etcd gave it its name; without them it is damaged, while etcd would take that
 // for a torn write too, and cut it to nothing.
 //
-// A record's checksum is of its data alone. That the rest is good is seen from the order: nobody
-// writes entries again in the log of an only member, as the members of a cluster may.
+// A record's checksum is of its data alone. Whether their types are good is seen from the number of
+// entries: nobody writes one again in the log of an only member, as the members of a cluster may.
 func readLog(file string) (last uint64, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	decoder, record, entry := wal.NewDecoder(fileutil.NewFileReader(f)), &walpb.Record{}, &raftpb.Entry{}
+	decoder, record := wal.NewDecoder(fileutil.NewFileReader(f)), &walpb.Record{}
 	for _, want := range []int64{wal.CrcType, wal.MetadataType} {
 		if err := decoder.Decode(record); err != nil || record.GetType() != want {
 			return 0, fmt.Errorf("%s is damaged: it does not begin as a log of etcd does", file)
@@ -81,11 +81,12 @@ func readLog(file string) (last uint64, err error) {
 			decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
 		}
 	}
+	var entry []byte
 	for last = before(file); ; {
 		err := decoder.Decode(record)
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return last, nil
+			return last, checkIndex(file, entry, last)
 		case err != nil && last == 0:
 			return 0, nil // a first start that was cut short
 		case err != nil:
@@ -94,14 +95,19 @@ func readLog(file string) (last uint64, err error) {
 		switch record.GetType() {
 		case wal.StateType, wal.SnapshotType:
 		case wal.EntryType:
-			if err := proto.Unmarshal(record.GetData(), entry); err != nil {
-				return 0, fmt.Errorf("%s is damaged: entry %d: %w", file, last+1, err)
-			}
-			if last++; entry.GetIndex() != last {
-				return 0, fmt.Errorf("%s is damaged: it has entry %d in the place of %d", file, entry.GetIndex(), last)
-			}
+			last, entry = last+1, record.GetData()
 		default:
 			return 0, fmt.Errorf("%s is damaged: it has a record of type %d after entry %d", file, record.GetType(), last)
 		}
 	}
+}
+
+// checkIndex compares what the last entry of a file, if there is one, says of its index with the count
+// of entries.
+func checkIndex(file string, data []byte, want uint64) error {
+	var entry raftpb.Entry
+	if err := proto.Unmarshal(data, &entry); err != nil || data != nil && entry.GetIndex() != want {
+		return fmt.Errorf("%s is damaged: its last entry should be %d and is %d", file, want, entry.GetIndex())
+	}
+	return nil
 }
