@@ -33,8 +33,8 @@ import (
 // quotaBytes bounds the database; etcd refuses writes beyond it with a clear "no space" error.
 const quotaBytes = 8 << 30
 
-// snapshotEvery is how many entries of the log etcd reads into memory at most when it starts. It has
-// to stay below the 5,000 that it may be behind while it answers requests.
+// snapshotEvery is after how many entries etcd takes a snapshot of itself: as many, at most, are gone
+// through again at a start. It stays below the 5,000 that etcd may be behind and still take requests.
 const snapshotEvery = 4_000
 
 // Member is one etcd server in this process. It opens no port.
@@ -46,9 +46,9 @@ type Member struct {
 
 // Start runs a single-member etcd on dir and returns once it serves reads and writes.
 //
-// A raft member waits one to two seconds before it stands for election, which matters when there
+// A raft member waits for some ticks before it stands for election, which makes no sense when there
 // is no other member to wait for: Start forces the first election at once, so that a new directory
-// is ready in about 0.1 s while ticks stay at the slow, cheap default.
+// is ready in about 0.1 s while ticks are slow and cheap.
 //
 // Errors: dir in use by another process, damaged files, no space; they name dir.
 func Start(ctx context.Context, dir string) (*Member, error) {
@@ -101,7 +101,8 @@ func config(dir string, f *failure) *embed.Config {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(f))
 	cfg.QuotaBackendBytes = quotaBytes
-	// An only member hears no heartbeats. Each tick takes time of an idle server; a fifth of them is enough.
+	// An only member sends no heartbeats and misses none, but each tick wakes an idle server. An election
+	// takes five ticks at least, and a request is given up after 5 s and two elections.
 	cfg.TickMs, cfg.ElectionMs = 500, 2500
 	cfg.SnapshotCount = snapshotEvery
 	cfg.MaxWalFiles = 2 // those before the last snapshot are read at each start too, for nothing
