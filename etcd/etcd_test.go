@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -67,25 +68,46 @@ func TestRestartWithALongLog(t *testing.T) {
 func TestRestartFarFromASnapshot(t *testing.T) {
 	dir := t.TempDir()
 	m, c := start(t, dir)
-	write(t, c, 2*snapshotEvery-100)
+	write(t, c, 8_000)
 	m.Close()
-	said := filepath.Join(t.TempDir(), "stderr")
-	log, err := os.Create(said)
+	said := stderr(t, func() {
+		for range 3 {
+			m, _ := start(t, dir)
+			m.Close()
+		}
+	})
+	if n := strings.Count(said, "too many requests"); n > 3 {
+		t.Errorf("it is said %d times that requests were refused, in 3 starts", n)
+	}
+}
+
+func TestMessagesThatRepeat(t *testing.T) {
+	said := stderr(t, func() {
+		log := logger(newFailure())
+		for range 3 {
+			log.Warn("failed to publish local member to cluster through raft")
+			log.With(zap.Int("n", 1)).Warn("failed to publish local member to cluster through raft")
+			log.Warn("slow fdatasync")
+		}
+	})
+	if strings.Count(said, "publish") != 1 || strings.Count(said, "fdatasync") != 3 {
+		t.Error(said)
+	}
+}
+
+// stderr returns what do writes to standard error, if it opens it itself.
+func stderr(t *testing.T, do func()) string {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	stderr := os.Stderr
-	os.Stderr = log
-	m, err = Start(t.Context(), dir)
-	os.Stderr = stderr
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Close()
-	if n := strings.Count(string(contents(t, said)), "too many requests"); n > 0 {
-		t.Errorf("%d requests were refused", n)
-	}
+	defer file.Close()
+	before := os.Stderr
+	os.Stderr = file
+	defer func() { os.Stderr = before }()
+	do()
+	return string(contents(t, file.Name()))
 }
 
 // write writes n objects of the size of a Service, 64 at a time.

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
@@ -28,14 +29,11 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // quotaBytes bounds the database; etcd refuses writes beyond it with a clear "no space" error.
 const quotaBytes = 8 << 30
-
-// snapshotEvery is after how many entries etcd takes a snapshot of itself: as many, at most, are gone
-// through again at a start. It stays below the 5,000 that etcd may be behind and still take requests.
-const snapshotEvery = 4_000
 
 // Member is one etcd server in this process. It opens no port.
 type Member struct {
@@ -104,7 +102,9 @@ func config(dir string, f *failure) *embed.Config {
 	// An only member sends no heartbeats and misses none, but each tick wakes an idle server. An election
 	// takes five ticks at least, and a request is given up after 5 s and two elections.
 	cfg.TickMs, cfg.ElectionMs = 500, 2500
-	cfg.SnapshotCount = snapshotEvery
+	// The API server compacts (see apiserver); a snapshot every 10,000 writes bounds memory and
+	// the replay after a restart.
+	cfg.SnapshotCount = 10_000
 	cfg.MaxWalFiles = 2 // those before the last snapshot are read at each start too, for nothing
 	return cfg
 }
@@ -114,11 +114,32 @@ func logger(f *failure) *zap.Logger {
 	cfg := logutil.DefaultZapLoggerConfig
 	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
 	cfg.Sampling = nil // warnings are few; its counters take a megabyte
-	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f))
+	once := zap.WrapCore(func(c zapcore.Core) zapcore.Core { return unrepeated{c, new(atomic.Bool)} })
+	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f), once)
 	if err != nil {
 		return zap.NewNop() // unreachable: the configuration is etcd's own default
 	}
 	return log
+}
+
+// unrepeated writes the message once that etcd repeats without a pause as it starts, up to a thousand
+// times: while it goes through the end of a long log it refuses requests, its own first one too.
+type unrepeated struct {
+	zapcore.Core
+	written *atomic.Bool
+}
+
+// With is as of zapcore.Core.
+func (u unrepeated) With(fields []zapcore.Field) zapcore.Core {
+	return unrepeated{u.Core.With(fields), u.written}
+}
+
+// Check adds the core to those that write the entry, or does not.
+func (u unrepeated) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.Message == "failed to publish local member to cluster through raft" && u.written.Swap(true) {
+		return checked
+	}
+	return u.Core.Check(entry, checked)
 }
 
 // startRecovering turns etcd's panics over damaged files into errors: a server that dies with a
