@@ -154,6 +154,7 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 	}{
 		{"database without its meta pages", db, append(make([]byte, 8192), good[8192:]...)},
 		{"empty database", db, nil},
+		{"database cut short", db, good[:4*4096]},
 		{"log full of rubbish", wals[0], []byte(strings.Repeat("rubbish", 99))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -276,6 +277,9 @@ func TestCutShort(t *testing.T) {
 		database []byte
 	}{
 		{"database made", nil, []byte{}},
+		{"database with a page", nil, good[:4096]},
+		{"database with its two meta pages", nil, good[:2*4096]},
+		{"database but for its fourth page", nil, good[:3*4096]},
 		{"no log", nil, good},
 		{"log without entries", append(log[:header:header], make([]byte, 1<<20)...), good},
 		{"log without entries, no database", append(log[:header:header], make([]byte, 1<<20)...), nil},

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// firstPages is how many pages bolt writes to a new database, all at once.
+const firstPages = 4
+
 // checkFiles finds what etcd would fault, hang or exit on, or take for empty.
 //
 // A member whose first start was cut short has a database without keys and a log without entries,
@@ -24,7 +27,7 @@ func checkFiles(dir string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && begun:
 		return fmt.Errorf("%s is missing; %s", path, restore(dir))
-	case errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 && !begun:
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !begun && info.Size() < firstPages*int64(os.Getpagesize()):
 		return os.RemoveAll(filepath.Join(dir, "member"))
 	case err != nil:
 		return err
