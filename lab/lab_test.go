@@ -15,6 +15,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // contexts is a Kubeconfigs that keeps what would be written.
@@ -35,7 +37,7 @@ func (c contexts) Remove(_ context.Context, file, cluster string) error {
 
 func newLab(t *testing.T) (*Lab, contexts) {
 	t.Helper()
-	needSandbox(t)
+	sandbox.Need(t)
 	c := contexts{}
 	return &Lab{Program: []string{"/proc/self/exe"}, Kubeconfigs: c, Cluster: joined{t}, Progress: func(string) {}}, c
 }
