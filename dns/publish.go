@@ -81,7 +81,7 @@ func (s *Server) bury(ctx context.Context) error {
 	others := s.source.Slices(metav1.NamespaceDefault, "kubernetes")
 	for _, slice := range others {
 		for _, e := range slice.Endpoints {
-			alive = append(alive[:len(alive):len(alive)], parseAddrs(e.Addresses)...)
+			alive = append(slices.Clip(alive), parseAddrs(e.Addresses)...)
 		}
 	}
 	if len(others) == 0 {

@@ -91,7 +91,7 @@ func slice(service, endpoints string) *discoveryv1.EndpointSlice {
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
 	}
-	for _, text := range strings.Fields(endpoints) {
+	for text := range strings.FieldsSeq(endpoints) {
 		addr, host, _ := strings.Cut(strings.TrimPrefix(text, "!"), "=")
 		ready := text[0] != '!'
 		e := discoveryv1.Endpoint{Addresses: []string{addr}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}

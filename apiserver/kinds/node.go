@@ -50,7 +50,7 @@ func nodeUpdate(s, old *corev1.NodeSpec) (errs field.ErrorList) {
 	if old.ProviderID != "" && s.ProviderID != old.ProviderID {
 		errs = append(errs, field.Forbidden(path.Child("providerID"), `node updates may not change providerID except from "" to valid`))
 	}
-	if s.DoNotUseExternalID != old.DoNotUseExternalID || !equality.Semantic.DeepEqual(s.ConfigSource, old.ConfigSource) {
+	if s.DoNotUseExternalID != old.DoNotUseExternalID || !equality.Semantic.DeepEqual(s.ConfigSource, old.ConfigSource) { //nolint:staticcheck // deprecated, and still part of the rule
 		errs = append(errs, field.Forbidden(path, "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"))
 	}
 	return errs

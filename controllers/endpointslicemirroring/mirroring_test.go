@@ -23,7 +23,7 @@ func endpoints(addresses, notReady string) *corev1.Endpoints {
 	for a := range strings.FieldsSeq(addresses) {
 		subset.Addresses = append(subset.Addresses, corev1.EndpointAddress{IP: a})
 	}
-	for _, a := range strings.Fields(notReady) {
+	for a := range strings.FieldsSeq(notReady) {
 		subset.NotReadyAddresses = append(subset.NotReadyAddresses, corev1.EndpointAddress{IP: a})
 	}
 	return &corev1.Endpoints{

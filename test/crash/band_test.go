@@ -70,6 +70,7 @@ func (c *client) bandThere(ctx context.Context) bool {
 func (b *band) done(c *client, result outcome, out *networkingv1.ServiceCIDR) outcome {
 	w := b.open
 	switch result {
+	case unknown: // stays open
 	case refused, undelivered:
 		b.open = nil
 	case acknowledged:

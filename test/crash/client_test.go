@@ -166,6 +166,7 @@ func (c *client) attempt(ctx context.Context, e *entry, w *write, r *rest.Reques
 	}
 	result := c.ask(ctx, w.what+" "+e.namespace+"/"+e.name, r, out)
 	switch result {
+	case unknown: // stays open
 	case refused, undelivered:
 		e.open = nil
 	case acknowledged:
@@ -223,7 +224,7 @@ func (c *client) deleteGroup(ctx context.Context) outcome {
 	r := c.core.Delete().Namespace(c.namespace()).Resource("services").Param("labelSelector", "group="+group)
 	result := c.ask(ctx, w.what+" "+c.namespace(), r, nil)
 	switch result {
-	case refused: // never foreseen; some may be gone
+	case unknown, refused: // the latter never foreseen; some may be gone
 		return unknown
 	case undelivered:
 		for _, e := range hit {

@@ -102,7 +102,7 @@ func TestDNSPolicies(t *testing.T) {
 		} {
 			t.Run(tt.name+" "+order.name, func(t *testing.T) {
 				var hosts []netip.Addr
-				for _, server := range strings.Fields(order.dns) {
+				for server := range strings.FieldsSeq(order.dns) {
 					hosts = append(hosts, addrs(map[bool]string{true: "192.0.2.10", false: "2001:db8::10"}[strings.Contains(server, ".")])...)
 				}
 				sandbox, warnings, err := Sandbox(SandboxInput{

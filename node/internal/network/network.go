@@ -168,7 +168,8 @@ func (n *Network) Run(ctx context.Context) error {
 		case err := <-watch:
 			return err
 		case <-files.Events:
-		case <-files.Errors:
+		case err := <-files.Errors: // such as events that were lost
+			klog.FromContext(ctx).Error(err, "Watch of the directory of CNI configurations")
 		case <-n.changed:
 		case <-resync.C:
 			n.tableTaken()
