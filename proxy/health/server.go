@@ -20,9 +20,9 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/byservice"
 	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/dualstack"
-	"github.com/duetk8s/duet/proxy"
 )
 
 const (
@@ -38,8 +38,7 @@ const (
 	retryFirst, retryLast = 100 * time.Millisecond, 30 * time.Second
 )
 
-// Deps are what the server is told by. The caller runs the informers; that of EndpointSlices has the
-// index of proxy.New.
+// Deps are what the server is told by. The caller runs the informers.
 type Deps struct {
 	Services, EndpointSlices, Nodes cache.SharedIndexInformer
 	Events                          record.EventRecorder
@@ -57,6 +56,7 @@ type Server struct {
 	deps     Deps
 	config   Config
 	gauge    *Gauge
+	slices   byservice.Slices
 	listener listen.Listener
 	queue    workqueue.TypedRateLimitingInterface[string] // Services, by namespace/name; "": the server itself
 	// Below: Run's alone.
@@ -73,9 +73,15 @@ func New(deps Deps, config Config, gauge *Gauge) (*Server, error) {
 		deps: deps, config: config, gauge: gauge, open: map[string]*opened{},
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryFirst, retryLast)),
 	}
+	var err error
+	if s.slices, err = byservice.New(deps.EndpointSlices); err != nil {
+		return nil, fmt.Errorf("proxy health: %w", err)
+	}
 	s.listener.To(deps.Services, listen.Keys(s.queue.Add))
 	s.listener.To(deps.EndpointSlices, listen.Both(func(slice *discoveryv1.EndpointSlice) {
-		s.queue.Add(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
+		if key := byservice.Key(slice); key != "" {
+			s.queue.Add(key)
+		}
 	}))
 	if err := s.listener.Err(); err != nil {
 		return nil, fmt.Errorf("proxy health: %w", err)
@@ -119,7 +125,7 @@ func (s *Server) sync(ctx context.Context, key string) error {
 	} else {
 		if o, ok, err := s.deps.Services.GetStore().GetByKey(key); err == nil && ok {
 			svc = o.(*corev1.Service)
-			want = Wanted(svc, s.slicesOf(key), s.config.Node)
+			want = Wanted(svc, s.slices.Of(key), s.config.Node)
 		}
 	}
 	now := s.open[key]
@@ -151,18 +157,6 @@ func (s *Server) closed(key string) {
 	s.gauge.metrics.healthPorts.Sub(float64(len(s.open[key].servers)))
 	s.open[key].close()
 	delete(s.open, key)
-}
-
-func (s *Server) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := s.deps.EndpointSlices.GetIndexer().ByIndex(proxy.ByService, key)
-	if err != nil {
-		return nil // the index is proxy.New's
-	}
-	out := make([]*discoveryv1.EndpointSlice, len(list))
-	for i, o := range list {
-		out[i] = o.(*discoveryv1.EndpointSlice)
-	}
-	return out
 }
 
 // own is what the server says about the proxy.

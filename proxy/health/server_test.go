@@ -13,14 +13,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/duetk8s/duet/proxy"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -46,12 +44,6 @@ func newCluster(t *testing.T) *cluster {
 	deps := Deps{
 		Services: informer(c.services, &corev1.Service{}), EndpointSlices: informer(c.slices, &discoveryv1.EndpointSlice{}),
 		Nodes: informer(c.nodes, &corev1.Node{}), Events: c.events,
-	}
-	if _, err := proxy.New(proxy.Deps{ // has the index made
-		Services: deps.Services, EndpointSlices: deps.EndpointSlices, Nodes: deps.Nodes,
-		ServiceCIDRs: informer(fcache.NewFakeControllerSource(), &networkingv1.ServiceCIDR{}),
-	}, proxy.Config{Node: here, Observer: c.gauge}); err != nil {
-		t.Fatal(err)
 	}
 	s, err := New(deps, Config{Node: here}, c.gauge)
 	if err != nil {
