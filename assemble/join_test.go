@@ -21,17 +21,9 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-)
 
-// eventually tries until it succeeds.
-func eventually(t *testing.T, what string, try func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !try(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not within 30 s:", what)
-		}
-	}
-}
+	"github.com/duetk8s/duet/test/eventually"
+)
 
 // TestJoin goes the way of a new node: bootstrap token, client certificate, Node, serving certificate.
 func TestJoin(t *testing.T) {
@@ -65,7 +57,7 @@ func TestJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := clientset.NewForConfigOrDie(config)
-	eventually(t, "service account and CA in every namespace", func() bool {
+	eventually.True(t, 30*time.Second, "service account and CA in every namespace", func() bool {
 		for _, ns := range []string{"default", "kube-system"} {
 			if _, err := admin.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{}); err != nil {
 				return false
@@ -97,7 +89,7 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no taint once it is ready", func() bool {
+	eventually.True(t, 30*time.Second, "no taint once it is ready", func() bool {
 		n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +107,7 @@ func TestJoin(t *testing.T) {
 	request(t, node, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.UsageClientAuth, client, nil) // renewal
 	serving := &x509.CertificateRequest{DNSNames: []string{"worker0"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}
 	request(t, node, certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, serving, func() {
-		eventually(t, "addresses", func() bool {
+		eventually.True(t, 30*time.Second, "addresses", func() bool {
 			n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -152,7 +144,7 @@ func request(t *testing.T, c clientset.Interface, signer string, usage certifica
 	if meanwhile != nil {
 		meanwhile()
 	}
-	eventually(t, signer, func() bool {
+	eventually.True(t, 30*time.Second, signer, func() bool {
 		made, err = c.CertificatesV1().CertificateSigningRequests().Get(t.Context(), made.Name, metav1.GetOptions{})
 		return err == nil && len(made.Status.Certificate) > 0
 	})

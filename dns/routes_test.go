@@ -18,6 +18,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 func TestNameservers(t *testing.T) {
@@ -128,13 +130,7 @@ func TestFollow(t *testing.T) {
 	}()
 	becomes := func(what, name, want string) {
 		t.Helper()
-		got := ""
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if got = asks(s.routes().find(name)); got == want {
-				return
-			}
-		}
-		t.Fatalf("%s: %s is asked of %s, want %s", what, name, got, want)
+		eventually.Is(t, 20*time.Second, what+": who is asked for "+name, func() string { return asks(s.routes().find(name)) }, want)
 	}
 	maps := client.CoreV1().ConfigMaps("kube-system")
 	version := 0

@@ -21,6 +21,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/duetk8s/duet/cri/pause"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -157,9 +158,9 @@ func TestNodes(t *testing.T) {
 			t.Fatal(program, "does not run")
 		}
 		must(unix.Kill(old, unix.SIGKILL))
-		eventually(t, program+" to come back", func() bool { now := inBox(t, boxes[0], program); return now != 0 && now != old })
+		eventually.True(t, 10*time.Second, program+" is back", func() bool { now := inBox(t, boxes[0], program); return now != 0 && now != old })
 	}
-	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, pod) })
+	eventually.True(t, 10*time.Second, "the Pod is there", func() bool { return sandboxReady(runtime, pod) })
 
 	// The server alone.
 	kill(t, inspect(t, r).PID)
@@ -169,7 +170,7 @@ func TestNodes(t *testing.T) {
 	if now := boxesOf(t, r.DataDir, 2); !slices.Equal(now, boxes) {
 		t.Errorf("boxes before the server's death %v, after %v", boxes, now)
 	}
-	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, pod) })
+	eventually.True(t, 10*time.Second, "the Pod is there", func() bool { return sandboxReady(runtime, pod) })
 
 	// A box alone: what was in it has ended. Its neighbours need not learn its link anew.
 	hardware := hardwareOf(t, "nodes", "worker0")
@@ -257,15 +258,6 @@ func inBox(t *testing.T, box int, program string) int {
 		}
 	}
 	return 0
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func dialCRI(t *testing.T, root string) cri.RuntimeServiceClient {

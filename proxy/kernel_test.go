@@ -19,6 +19,7 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // cluster is what a proxy is told by.
@@ -154,7 +155,7 @@ func TestTraffic(t *testing.T) {
 	c.set(web("foreign", "14", labelled("service.kubernetes.io/service-proxy-name")), endpoints("foreign", pod1))
 	c.set(web("headless", "15", labelled("service.kubernetes.io/headless")), endpoints("headless", pod1))
 	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
-		eventually(t, address, func() (string, bool) { got := call(t, "pod2", "tcp", address); return got, got != "timeout" })
+		eventually.True(t, 30*time.Second, address+" is answered", func() bool { return call(t, "pod2", "tcp", address) != "timeout" })
 	}
 
 	for _, tt := range []struct{ name, from, to, want string }{
@@ -281,19 +282,6 @@ func who(answer string) string {
 		from = "node"
 	}
 	return name + " " + from
-}
-
-// eventually waits for what an event brings.
-func eventually(t testing.TB, what string, ok func() (string, bool)) {
-	t.Helper()
-	var last string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		var done bool
-		if last, done = ok(); done {
-			return
-		}
-	}
-	t.Fatalf("never: %s; last:\n%s", what, last)
 }
 
 // wait waits until the proxy has had nothing to write for a while.

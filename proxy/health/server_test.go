@@ -19,6 +19,7 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -85,19 +86,14 @@ func ask(t *testing.T, host string, port int, path string) (answer string, heade
 	return fmt.Sprint(got.StatusCode, " ", string(body)), got.Header
 }
 
-// within waits until a port says this in IPv4 and that in IPv6; a code is what an answer begins with.
-func within(t *testing.T, port int, path, v4, v6 string) {
+// says waits until a port answers with this code in IPv4 and with that in IPv6, or is "refused".
+func says(t *testing.T, port int, path, v4, v6 string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	eventually.Is(t, 20*time.Second, fmt.Sprint("port ", port), func() string {
 		got4, _ := ask(t, "127.0.0.1", port, path)
 		got6, _ := ask(t, "::1", port, path)
-		if strings.HasPrefix(got4, v4) && strings.HasPrefix(got6, v6) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("port %d: got %q and %q, want %q and %q", port, got4, got6, v4, v6)
-		}
-	}
+		return strings.Fields(got4)[0] + " " + strings.Fields(got6)[0]
+	}, v4+" "+v6)
 }
 
 func (c *cluster) set(svc *corev1.Service, lines ...string) {
@@ -119,7 +115,7 @@ func TestCheckPorts(t *testing.T) {
 	c := newCluster(t)
 	both := []string{"10.96.0.1", "fd00:96::1"}
 	c.set(balanced("one", 30100, both...), "10.244.0.2 node0 ready", "fd00::2 node1 ready", "10.244.0.3 node0 ready")
-	within(t, 30100, "/", "200", "503")
+	says(t, 30100, "/", "200", "503")
 	body, header := ask(t, "127.0.0.1", 30100, "/any/path")
 	if want := "200 {\n\t\"service\": {\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"one\"\n\t},\n\t\"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}\n"; body != want {
 		t.Errorf("got %s, want %s", body, want)
@@ -136,32 +132,32 @@ func TestCheckPorts(t *testing.T) {
 	}
 
 	c.set(balanced("one", 30100, both...), "10.244.0.2 node0 ending", "fd00::2 node0 ready", "10.244.0.3 node1 ready")
-	within(t, 30100, "/", "503", "200")
+	says(t, 30100, "/", "503", "200")
 	c.set(balanced("four", 30104, both[0]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30104, "/", "200", "refused")
+	says(t, 30104, "/", "200", "refused")
 	c.set(balanced("six", 30106, both[1]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30106, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "200")
 	c.set(balanced("six", 30106, both[1], both[0]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30106, "/", "200", "200")
+	says(t, 30106, "/", "200", "200")
 	if n := gather(t, c.gauge)["duet_proxy_health_check_ports"].GetGauge().GetValue(); n != 7 { // with the server's own two
 		t.Errorf("%v ports open, want 7", n)
 	}
 	c.set(balanced("six", 30106, both[1]))
-	within(t, 30106, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "200")
 	c.set(balanced("six", 30116, both[1]))
-	within(t, 30116, "/", "refused", "200")
-	within(t, 30106, "/", "refused", "refused")
+	says(t, 30116, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "refused")
 	cluster := balanced("four", 0, both[0])
 	cluster.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	c.set(cluster)
-	within(t, 30104, "/", "refused", "refused")
+	says(t, 30104, "/", "refused", "refused")
 	c.services.Delete(balanced("one", 30100, both...))
-	within(t, 30100, "/", "refused", "refused")
+	says(t, 30100, "/", "refused", "refused")
 	c.set(balanced("two", 30100, both...), "10.244.0.2 node0 ready") // a port is free again
-	within(t, 30100, "/", "200", "503")
+	says(t, 30100, "/", "200", "503")
 
 	c.fallBehind() // such a proxy is no good for a load balancer
-	within(t, 30100, "/", "503", "503")
+	says(t, 30100, "/", "503", "503")
 	if got, _ := ask(t, "127.0.0.1", 30100, "/"); !strings.Contains(got, `"serviceProxyHealthy": false`) {
 		t.Errorf("stale: %s", got)
 	}
@@ -171,8 +167,8 @@ func TestCheckPorts(t *testing.T) {
 	default:
 	}
 	c.stop()
-	within(t, 30100, "/", "refused", "refused")
-	within(t, defaultPort, "/livez", "refused", "refused")
+	says(t, 30100, "/", "refused", "refused")
+	says(t, defaultPort, "/livez", "refused", "refused")
 }
 
 // TestTakenPort: somebody else has the port in one family.
@@ -191,7 +187,7 @@ func TestTakenPort(t *testing.T) {
 		t.Errorf("the other family: %s", got)
 	}
 	taken.Close()
-	within(t, 30100, "/", "200", "200")
+	says(t, 30100, "/", "200", "200")
 	select {
 	case e := <-c.events.Events:
 		t.Errorf("one more event: %s", e)
@@ -211,8 +207,8 @@ func TestOwnHealth(t *testing.T) {
 	}
 	check := func(healthz, livez string) {
 		t.Helper()
-		within(t, defaultPort, "/healthz", healthz, healthz)
-		within(t, defaultPort, "/livez", livez, livez)
+		says(t, defaultPort, "/healthz", healthz, healthz)
+		says(t, defaultPort, "/livez", livez, livez)
 	}
 	c.nodes.Add(node())
 	check("200", "200")

@@ -29,6 +29,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	testclock "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // server is as much of an API server as a node needs to get its certificates.
@@ -231,16 +233,6 @@ func (s *server) ask(i *Identity) string {
 	return s.seen[len(s.seen)-1]
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
-}
-
 func TestBootstrap(t *testing.T) {
 	s, dir := newServer(t), filepath.Join(t.TempDir(), "pki")
 	i := s.node(dir, token)
@@ -307,9 +299,9 @@ func TestBootstrapPatience(t *testing.T) {
 	s.set("")
 	i, done := s.node(dir, token), make(chan error)
 	go func() { done <- i.Bootstrap(t.Context()) }()
-	eventually(t, "a request", func() bool { return len(s.requested()) == 1 })
+	eventually.True(t, 10*time.Second, "a request", func() bool { return len(s.requested()) == 1 })
 	s.set(certificatesv1.CertificateDenied)
-	eventually(t, "another request", func() bool { return len(s.requested()) == 2 })
+	eventually.True(t, 10*time.Second, "another request", func() bool { return len(s.requested()) == 2 })
 	s.set(certificatesv1.CertificateApproved)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -317,7 +309,7 @@ func TestBootstrapPatience(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.set("")
 	go func() { done <- s.node(t.TempDir(), token).Bootstrap(ctx) }()
-	eventually(t, "a request", func() bool { return len(s.requested()) == 3 })
+	eventually.True(t, 10*time.Second, "a request", func() bool { return len(s.requested()) == 3 })
 	cancel()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "join the cluster: context canceled") {
 		t.Errorf("after cancel: %v", err)
@@ -366,22 +358,22 @@ func TestRotation(t *testing.T) {
 	// The same addresses in another order are nothing new, others are.
 	i.SetAddresses([]netip.Addr{netip.MustParseAddr("fd00:172:30::3"), netip.MustParseAddr("172.30.0.3")})
 	i.SetAddresses([]netip.Addr{netip.MustParseAddr("172.30.0.9")})
-	eventually(t, "a certificate for the new address", func() bool { return fmt.Sprint(i.serving.current().Leaf.IPAddresses) == "[172.30.0.9]" })
+	eventually.True(t, 10*time.Second, "a certificate for the new address", func() bool { return fmt.Sprint(i.serving.current().Leaf.IPAddresses) == "[172.30.0.9]" })
 	if n := len(s.requested()); n != 3 {
 		t.Errorf("%d requests", n)
 	}
 
 	// Both in time, with the node's own certificate, and the server sees the new one.
-	eventually(t, "timers", func() bool { return fake.HasWaiters() })
+	eventually.True(t, 10*time.Second, "timers", fake.HasWaiters)
 	for range 26 {
 		fake.Step(time.Minute)
 		time.Sleep(5 * time.Millisecond)
 	}
-	eventually(t, "both renewed", func() bool {
+	eventually.True(t, 10*time.Second, "both renewed", func() bool {
 		fake.Step(time.Second) // one that failed is tried again
 		return len(s.requested()) == 5
 	})
-	eventually(t, "the new certificate", func() bool { got := s.ask(i); return got != first && strings.HasPrefix(got, "system:node:worker0 ") })
+	eventually.True(t, 10*time.Second, "the new certificate", func() bool { got := s.ask(i); return got != first && strings.HasPrefix(got, "system:node:worker0 ") })
 	for _, r := range s.requested()[3:] {
 		if !strings.HasPrefix(r, "system:node:worker0 ") {
 			t.Errorf("renewed as %s", r)

@@ -35,6 +35,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // authority issues certificates for a test.
@@ -498,17 +500,10 @@ func TestConnectEnds(t *testing.T) {
 			fmt.Fprint(conn, "hello")
 			conn.Close()
 		}
-		stacks := ""
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		eventually.Is(t, 10*time.Second, "connections to "+host, func() int {
 			all := make([]byte, 1<<20)
-			stacks = string(all[:runtime.Stack(all, true)])
-			if !strings.Contains(stacks, "(*Server).connect(") {
-				break
-			}
-		}
-		if n := strings.Count(stacks, "(*Server).connect("); n > 0 {
-			t.Errorf("%s: %d connections are still there", host, n)
-		}
+			return strings.Count(string(all[:runtime.Stack(all, true)]), "(*Server).connect(")
+		}, 0)
 	}
 }
 
