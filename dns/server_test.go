@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -36,10 +37,7 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- server.Run(ctx) }()
+	stop := background.Run(t, factory, server.Run)
 
 	slices := client.DiscoveryV1().EndpointSlices("kube-system")
 	for _, name := range []string{"kube-dns-127-0-0-1", "kube-dns---1"} {
@@ -108,10 +106,7 @@ func TestServer(t *testing.T) {
 		return fmt.Sprint(out)
 	}
 	eventually.Is(t, 5*time.Second, "slices left", names, "[foreign kube-dns---1 kube-dns-127-0-0-1 living]")
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	stop()
 	for _, name := range []string{"foreign", "living"} {
 		if err := slices.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -296,9 +296,7 @@ func TestRun(t *testing.T) {
 	listener := make(enqueued, 1)
 	b.Serving().AddListener(listener)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- b.Run(ctx) }()
+	background.Run(t, nil, b.Run)
 
 	eventually.True(t, 10*time.Second, "Run waits", clock.HasWaiters)
 	clock.Step(243 * day)
@@ -332,11 +330,6 @@ func TestRun(t *testing.T) {
 	}
 	clock.Step(time.Minute)
 	<-listener
-
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
 }
 
 type enqueued chan struct{}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"os"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -59,24 +59,12 @@ func newCluster(t testing.TB, config Config) *cluster {
 	if c.proxy, err = New(c.deps, config); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	for _, i := range []cache.SharedIndexInformer{c.deps.Services, c.deps.EndpointSlices, c.deps.ServiceCIDRs, c.deps.Nodes} {
-		go i.RunWithContext(ctx)
-	}
-	go func() {
-		defer close(done)
-		if err := c.proxy.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
 	t.Cleanup(func() {
-		cancel()
-		<-done
 		if n := c.table.failed.Load(); n != 0 {
 			t.Errorf("%d changes did not fit what was there", n)
 		}
 	})
+	background.Run(t, background.Each(c.deps.Services, c.deps.EndpointSlices, c.deps.ServiceCIDRs, c.deps.Nodes), c.proxy.Run)
 	return c
 }
 

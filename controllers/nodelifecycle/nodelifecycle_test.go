@@ -2,7 +2,6 @@ package nodelifecycle
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -77,10 +77,7 @@ func newStage(t *testing.T, objects ...runtime.Object) *stage {
 		t.Fatal(err)
 	}
 	s.Controller = c
-	ctx, stop := context.WithCancel(context.Background())
-	shared.StartWithContext(ctx)
-	t.Cleanup(func() { stop(); shared.Shutdown() })
-	shared.WaitForCacheSyncWithContext(ctx)
+	background.Synced(t, shared)
 	if err := c.begin(); err != nil {
 		t.Fatal(err)
 	}

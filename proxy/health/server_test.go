@@ -1,7 +1,6 @@
 package health
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
@@ -50,19 +50,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	for _, i := range []cache.SharedIndexInformer{deps.Services, deps.EndpointSlices, deps.Nodes} {
-		go i.RunWithContext(ctx)
-	}
-	go func() {
-		defer close(done)
-		if err := s.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	c.stop = func() { cancel(); <-done }
-	t.Cleanup(c.stop)
+	c.stop = background.Run(t, background.Each(deps.Services, deps.EndpointSlices, deps.Nodes), s.Run)
 	return c
 }
 

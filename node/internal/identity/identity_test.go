@@ -30,6 +30,7 @@ import (
 	"k8s.io/utils/clock"
 	testclock "k8s.io/utils/clock/testing"
 
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -326,9 +327,8 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := s.ask(i)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- i.Run(ctx) }()
+	ctx := t.Context()
+	stop := background.Run(t, nil, i.Run)
 
 	// The serving certificate waits for the addresses, and a handshake for the certificate.
 	type answer struct {
@@ -384,10 +384,7 @@ func TestRotation(t *testing.T) {
 	if again.client.current() == nil || again.serving.current() == nil {
 		t.Error("not stored")
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
 	if len(left) != 2 || len(hidden) != 0 {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -100,22 +101,16 @@ func TestAwait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- n.Run(ctx) }()
-	time.AfterFunc(50*time.Millisecond, func() { factory.Start(ctx.Done()) }) // later than a Pod could start
-	n.Await(ctx)
+	background.Run(t, nil, n.Run)
+	time.AfterFunc(50*time.Millisecond, func() { factory.StartWithContext(t.Context()) }) // later than a Pod could start
+	n.Await(t.Context())
 	if !host.read(func(h *fakeHost) bool { return len(h.routes) == 1 && h.table != nil }) {
 		t.Error("Pods may start without routes")
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }
 
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx := t.Context()
 	client := fake.NewClientset(node("a - 172.30.0.3"), node("b 10.244.1.0/24 172.30.0.4"))
 	factory := informers.NewSharedInformerFactory(client, 0)
 	dir, host := filepath.Join(t.TempDir(), "conf.d"), &fakeHost{fail: errors.New("no")}
@@ -123,9 +118,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.Start(ctx.Done())
-	done := make(chan error)
-	go func() { done <- n.Run(ctx) }()
+	stop := background.Run(t, factory, n.Run)
 	file := filepath.Join(dir, ConfigFile)
 	exists := func() bool { _, err := os.Stat(file); return err == nil }
 	put := func(text string) {
@@ -181,10 +174,7 @@ func TestRun(t *testing.T) {
 	}
 	host.taken()
 	eventually.True(t, 10*time.Second, "the table again", func() bool { return host.read(func(h *fakeHost) bool { return h.tables == tables+1 }) })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	if !slices.Equal(left, []string{file}) {
 		t.Errorf("left in the directory: %v", left)

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/background"
 	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/golden"
 )
@@ -167,8 +168,7 @@ func (r *fakeRuntime) ListImages(context.Context, *cri.ImageFilter) ([]*cri.Imag
 }
 
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	client := fake.NewClientset()
+	ctx, client := t.Context(), fake.NewClientset()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	runtime := &fakeRuntime{}
 	var mu sync.Mutex
@@ -194,9 +194,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.Start(ctx.Done())
-	done := make(chan error)
-	go func() { done <- s.Run(ctx) }()
+	background.Run(t, factory, s.Run)
 
 	get := func() *corev1.Node {
 		n, err := client.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
@@ -264,10 +262,6 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually.True(t, 10*time.Second, "registered again", func() bool { return get().Name != "" })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
 }
 
 // TestNow: what the node knows of itself it knows before the API does, and what others have changed
