@@ -20,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/controllers/listen"
+	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
 )
@@ -334,7 +335,9 @@ func (machine) SetRoutes(r []hostnet.Route) error               { return hostnet
 func (m machine) SetTable(t hostnet.Table) error {
 	err := m.table.Rebuild(t.Rules())
 	if len(t.Ports) > 0 {
-		err = errors.Join(err, hostnet.ChangeLinkRoutes(hostnet.StandInRoutes(), nil))
+		for _, f := range dualstack.Families() {
+			err = errors.Join(err, hostnet.ChangeLinkRoutes([]hostnet.LinkRoute{hostnet.StandInOf(f).Route()}, nil))
+		}
 	}
 	return err
 }
