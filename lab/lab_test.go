@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -91,7 +92,7 @@ func machine(t *testing.T) string {
 		out = append(out, "link "+l.Attrs().Name)
 	}
 	for _, name := range forwardingSysctls {
-		v, _ := getSysctl(name)
+		v, _ := hostnet.Sysctl(name)
 		out = append(out, name+" "+v)
 	}
 	mounts, err := os.ReadFile("/proc/mounts")
