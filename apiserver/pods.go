@@ -45,7 +45,7 @@ func (s *Server) podPaths(e endpoints, cfg Config, authz authorizer.Authorizer) 
 	store := s.stores[schema.GroupResource{Resource: "pods"}]
 	node := getter[*corev1.Node](s.stores[schema.GroupResource{Resource: "nodes"}])
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(cfg.ClientCA.CurrentCABundleContent())
+	roots.AppendCertsFromPEM(cfg.NodeCA)
 	slices, err := serviceproxy.NewEndpointSliceIndexerGetter(s.informers.Discovery().V1().EndpointSlices())
 	if err != nil {
 		return fmt.Errorf("apiserver: EndpointSlices by Service: %w", err)

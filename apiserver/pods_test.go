@@ -252,7 +252,7 @@ func startWithAgents(t *testing.T) *withAgents {
 	}
 	var address string
 	s, c := startServerWith(t, newEtcd(t), func(cfg *Config) {
-		cfg.ClientCA, address = ca, cfg.Advertise
+		cfg.ClientCA, cfg.NodeCA, address = ca, cert, cfg.Advertise
 		cfg.NodeClient = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &client, nil }
 	}, "10.96.0.0/16")
 	w := &withAgents{Server: s, client: c, cert: cert, key: key}

@@ -68,6 +68,8 @@ type Config struct {
 	AllowExternalIPs bool
 	// Images serves /v2/ to those who may; nil serves nothing there.
 	Images http.Handler
+	// NodeCA is the authority of the agents' serving certificates, as PEM.
+	NodeCA []byte
 	// NodeClient is the certificate shown to the agents of nodes; nil shows none.
 	NodeClient func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }

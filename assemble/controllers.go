@@ -172,7 +172,7 @@ func (c *controllers) certificates(api *apiserver.Server, _ ServerConfig) (runne
 	}
 	return certificates.New(certificates.Deps{
 		Client: client, Requests: api.Informers().Certificates().V1().CertificateSigningRequests(),
-		Nodes: api.Informers().Core().V1().Nodes(), Authority: c.keys,
+		Nodes: api.Informers().Core().V1().Nodes(), Clients: c.keys.Cluster(), Serving: c.keys.Nodes(),
 	})
 }
 

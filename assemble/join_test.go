@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -106,7 +107,7 @@ func TestJoin(t *testing.T) {
 	})
 	request(t, node, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.UsageClientAuth, client, nil) // renewal
 	serving := &x509.CertificateRequest{DNSNames: []string{"worker0"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}
-	request(t, node, certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, serving, func() {
+	served := request(t, node, certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, serving, func() {
 		eventually.True(t, 30*time.Second, "addresses", func() bool {
 			n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
 			if err != nil {
@@ -117,6 +118,28 @@ func TestJoin(t *testing.T) {
 			return err == nil
 		})
 	})
+	for file, want := range map[string]bool{"ca.crt": false, "nodes-ca.crt": true} {
+		if err := believed(t, filepath.Join(dir, "pki", file), served.CertData); (err == nil) != want {
+			t.Errorf("what a node serves with, for those who know %s: %v", file, err)
+		}
+	}
+}
+
+// believed tells whether who knows the authority in a file believes a certificate of a server.
+func believed(t *testing.T, authority string, certificate []byte) error {
+	t.Helper()
+	roots := x509.NewCertPool()
+	data, err := os.ReadFile(authority)
+	if err != nil || !roots.AppendCertsFromPEM(data) {
+		t.Fatalf("%s: %v", authority, err)
+	}
+	block, _ := pem.Decode(certificate)
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Verify(x509.VerifyOptions{Roots: roots})
+	return err
 }
 
 // request asks for a certificate, does what has to happen meanwhile, and waits for the answer.

@@ -129,7 +129,7 @@ func newAPI(ctx context.Context, cfg ServerConfig, certificates *pki.Bundle, sec
 		Listeners: cfg.Listeners, Serving: certificates.Serving(), ClientCA: ca,
 		Advertise: cfg.Listeners[0].Addr().String(),
 		TokenKey:  certificates.ServiceAccountKey(),
-		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeClient: certificates.NodeClient,
+		Secrets:   secrets, AllowExternalIPs: cfg.AllowExternalIPs, Images: images, NodeCA: certificates.Nodes().Certificate(), NodeClient: certificates.NodeClient,
 	})
 }
 

@@ -6,8 +6,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"path/filepath"
 	"time"
+
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -17,16 +18,21 @@ const (
 	backdate = 5 * time.Minute
 )
 
-// authority signs the certificates of one cluster.
-type authority struct {
+// Authority signs certificates for whoever believes it.
+type Authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
+	clock       clock.PassiveClock
 }
 
-// ensureAuthority reads DIR/ca.crt and DIR/ca.key, or makes both if neither certificate is there.
-func ensureAuthority(dir string, now time.Time) (*authority, error) {
-	crtFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
-	remedy := "restore it from a backup, or remove " + dir + " to start with a new authority (every kubeconfig of the cluster changes)"
+// Certificate is that of the authority, as PEM.
+func (ca *Authority) Certificate() []byte { return encodeCertificate(ca.certificate) }
+
+// ensureAuthority reads FILE.crt and FILE.key, or makes both, for an authority of that name, if the
+// certificate is not there. A remedy says what else there is to do than to restore a file.
+func ensureAuthority(file, name, remedy string, clock clock.PassiveClock) (*Authority, error) {
+	crtFile, keyFile, now := file+".crt", file+".key", clock.Now()
+	remedy = "restore it from a backup, or " + remedy
 	key, err := readKey(keyFile, remedy)
 	if err != nil {
 		return nil, err
@@ -36,9 +42,9 @@ func ensureAuthority(dir string, now time.Time) (*authority, error) {
 		return nil, err
 	}
 	if certificate == nil {
-		return makeAuthority(crtFile, keyFile, key, now)
+		return makeAuthority(file, name, key, clock)
 	}
-	ca := &authority{certificate, key}
+	ca := &Authority{certificate, key, clock}
 	switch {
 	case key == nil:
 		return nil, &corruptError{keyFile, "is missing", remedy}
@@ -59,16 +65,16 @@ func ensureAuthority(dir string, now time.Time) (*authority, error) {
 
 // makeAuthority makes a certificate for key, or for a new key if it is nil: a key without a
 // certificate is what a crash between the two leaves.
-func makeAuthority(crtFile, keyFile string, key *ecdsa.PrivateKey, now time.Time) (*authority, error) {
+func makeAuthority(file, name string, key *ecdsa.PrivateKey, clock clock.PassiveClock) (*Authority, error) {
 	if key == nil {
 		var err error
-		if key, err = makeKey(keyFile); err != nil {
+		if key, err = makeKey(file + ".key"); err != nil {
 			return nil, err
 		}
 	}
-	ca := &authority{key: key}
+	ca, now := &Authority{key: key, clock: clock}, clock.Now()
 	ca.certificate = &x509.Certificate{
-		Subject:               pkix.Name{CommonName: "duet-ca"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
@@ -77,13 +83,13 @@ func makeAuthority(crtFile, keyFile string, key *ecdsa.PrivateKey, now time.Time
 	}
 	certificate, err := ca.sign(ca.certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("pki: make %s: %w", crtFile, err)
+		return nil, fmt.Errorf("pki: make %s.crt: %w", file, err)
 	}
 	ca.certificate = certificate
-	return ca, writeFile(crtFile, encodeCertificate(certificate))
+	return ca, writeFile(file+".crt", encodeCertificate(certificate))
 }
 
-func (ca *authority) sign(template *x509.Certificate, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
+func (ca *Authority) sign(template *x509.Certificate, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, &key.PublicKey, ca.key)
 	if err != nil {
 		return nil, err

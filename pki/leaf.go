@@ -34,7 +34,7 @@ type leaf struct {
 
 // ensure reads or makes the key and the certificate, and renews the certificate if it must be.
 // After an error the leaf is what it was before.
-func (l *leaf) ensure(ca *authority, now time.Time) error {
+func (l *leaf) ensure(ca *Authority, now time.Time) error {
 	crtFile, keyFile := l.file+".crt", l.file+".key"
 	remedy := "remove " + crtFile + " and " + keyFile + " to have them issued again"
 	key, err := readKey(keyFile, remedy)
@@ -71,7 +71,7 @@ func (l *leaf) ensure(ca *authority, now time.Time) error {
 }
 
 // issue makes and stores a new certificate for key.
-func (l *leaf) issue(ca *authority, key *ecdsa.PrivateKey, now time.Time) (*x509.Certificate, error) {
+func (l *leaf) issue(ca *Authority, key *ecdsa.PrivateKey, now time.Time) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		Subject:               l.subject,
 		NotBefore:             now.Add(-backdate),
@@ -99,7 +99,7 @@ func (l *leaf) issue(ca *authority, key *ecdsa.PrivateKey, now time.Time) (*x509
 
 // due is when the certificate is to be renewed: when a third of its life is left. One that ends
 // with the authority cannot get any longer.
-func due(c *x509.Certificate, ca *authority) time.Time {
+func due(c *x509.Certificate, ca *Authority) time.Time {
 	if c.NotAfter.Equal(ca.certificate.NotAfter) {
 		return c.NotAfter
 	}
@@ -107,7 +107,7 @@ func due(c *x509.Certificate, ca *authority) time.Time {
 }
 
 // good tells whether c is valid for a while and says what it would say if it were issued now.
-func (l *leaf) good(c *x509.Certificate, ca *authority, now time.Time) bool {
+func (l *leaf) good(c *x509.Certificate, ca *Authority, now time.Time) bool {
 	addrs := make([]netip.Addr, 0, len(c.IPAddresses))
 	for _, ip := range c.IPAddresses {
 		addr, _ := netip.AddrFromSlice(ip)

@@ -51,7 +51,7 @@ const NodeClientName = "kube-apiserver-kubelet-client"
 // Bundle is the key material of one cluster.
 type Bundle struct {
 	config         Config
-	authority      *authority
+	cluster, nodes *Authority
 	serviceAccount *ecdsa.PrivateKey
 	serving        *Serving
 
@@ -77,7 +77,7 @@ func Ensure(dir string, config Config) (*Bundle, error) {
 		return nil, err
 	}
 	b := &Bundle{config: config, serving: &Serving{}}
-	if b.authority, err = ensureAuthority(dir, config.Clock.Now()); err != nil {
+	if err := b.ensureAuthorities(dir); err != nil {
 		return nil, err
 	}
 	saFile := filepath.Join(dir, "service-account.key")
@@ -104,8 +104,29 @@ func Ensure(dir string, config Config) (*Bundle, error) {
 	return b, b.renew()
 }
 
-// CA is the certificate of the authority, as PEM.
-func (b *Bundle) CA() []byte { return encodeCertificate(b.authority.certificate) }
+func (b *Bundle) ensureAuthorities(dir string) (err error) {
+	b.cluster, err = ensureAuthority(filepath.Join(dir, "ca"), "duet-ca",
+		"remove "+dir+" to start with a new authority (every kubeconfig of the cluster changes)", b.config.Clock)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "nodes-ca")
+	b.nodes, err = ensureAuthority(file, "duet-nodes-ca",
+		"remove "+file+".crt and "+file+".key to start with a new one (agents have to be started again without their serving certificates)", b.config.Clock)
+	return err
+}
+
+// Cluster is the authority that everybody in the cluster believes: it signs what the API server serves
+// with, and clients.
+func (b *Bundle) Cluster() *Authority { return b.cluster }
+
+// Nodes is the authority that only the API server believes, when it calls the agents of nodes: it signs
+// what they serve with. A node says itself which addresses it has; were it the authority of the cluster,
+// one that is taken over could say the API server's and pass for it.
+func (b *Bundle) Nodes() *Authority { return b.nodes }
+
+// CA is the certificate of the cluster's authority, as PEM.
+func (b *Bundle) CA() []byte { return b.cluster.Certificate() }
 
 // ServiceAccountKey signs service account tokens (ES256).
 func (b *Bundle) ServiceAccountKey() *ecdsa.PrivateKey { return b.serviceAccount }
@@ -155,9 +176,9 @@ func (b *Bundle) Run(ctx context.Context) error {
 func (b *Bundle) due() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first := due(b.servingLeaf.certificate, b.authority)
+	first := due(b.servingLeaf.certificate, b.cluster)
 	for _, l := range []*leaf{b.admin, b.agents} {
-		if next := due(l.certificate, b.authority); next.Before(first) {
+		if next := due(l.certificate, b.cluster); next.Before(first) {
 			first = next
 		}
 	}
@@ -169,7 +190,7 @@ func (b *Bundle) renew() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, l := range []*leaf{b.servingLeaf, b.admin, b.agents} {
-		if err := l.ensure(b.authority, b.config.Clock.Now()); err != nil {
+		if err := l.ensure(b.cluster, b.config.Clock.Now()); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ func TestEnsureMakes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "pki")
 	b := ensure(t, dir, at(0, "10.96.0.1", "fd00:10:96::1", "api.example", "::ffff:192.0.2.1", "localhost"))
 
-	want := []string{"admin.crt", "admin.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key", "apiserver.crt", "apiserver.key", "ca.crt", "ca.key", "service-account.key"}
+	want := []string{"admin.crt", "admin.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key", "apiserver.crt", "apiserver.key", "ca.crt", "ca.key", "nodes-ca.crt", "nodes-ca.key", "service-account.key"}
 	if got := changed(nil, snapshot(t, dir)); !slices.Equal(got, want) {
 		t.Errorf("files %q, want %q", got, want)
 	}
@@ -227,6 +227,7 @@ func TestEnsureRefuses(t *testing.T) {
 		"admin key foreign":      {foreign("admin.key"), at(day), "/admin.key is not the key of "},
 		"admin foreign":          {foreign("admin.key", "admin.crt"), at(day), "/admin.crt is not signed by "},
 		"ca.key missing":         {remove("ca.key"), at(day), "/ca.key is missing; restore it from a backup, or remove "},
+		"nodes-ca.key missing":   {remove("nodes-ca.key"), at(day), "/nodes-ca.key is missing; restore it from a backup, or remove "},
 		"ca expired":             {nil, at(3651 * day), "/ca.crt expired on 2036-02-27T12:00:00Z; restore it"},
 		"clock behind":           {nil, at(-day), "/ca.crt is valid from 2026-03-01T11:55:00Z; set the clock of this machine, which says 2026-02-28T12:00:00Z"},
 		"leaf in place of ca": {func(t *testing.T, dir string) {

@@ -12,15 +12,15 @@ import (
 //
 // Whether the asker may have it is for the caller to know. Errors: the request is not signed with the
 // key it is for, or the authority has expired.
-func (b *Bundle) Sign(request *x509.CertificateRequest, usage x509.KeyUsage, uses []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
+func (ca *Authority) Sign(request *x509.CertificateRequest, usage x509.KeyUsage, uses []x509.ExtKeyUsage, life time.Duration) ([]byte, error) {
 	if err := request.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("pki: certificate request: %w", err)
 	}
 	if life <= 0 || life > leafLife {
 		life = leafLife
 	}
-	now := b.config.Clock.Now()
-	end := b.authority.certificate.NotAfter
+	now := ca.clock.Now()
+	end := ca.certificate.NotAfter
 	if !now.Before(end) {
 		return nil, fmt.Errorf("pki: the authority expired on %s", end.Format(time.RFC3339))
 	}
@@ -33,7 +33,7 @@ func (b *Bundle) Sign(request *x509.CertificateRequest, usage x509.KeyUsage, use
 	if template.NotAfter.After(end) {
 		template.NotAfter = end
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, b.authority.certificate, request.PublicKey, b.authority.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, request.PublicKey, ca.key)
 	if err != nil {
 		return nil, fmt.Errorf("pki: sign: %w", err)
 	}

@@ -8,8 +8,9 @@
 //
 // # Guarantees
 //
-// Signed is only what is approved and what its signer stands for. A node's serving certificate never
-// names what is another's. One goroutine works; what it has written it does not write again.
+// Signed is only what is approved and what its signer stands for. What nodes serve with is signed by an
+// authority of its own, which clients of the API server do not believe: by what a node says, its
+// addresses could be anybody's. One goroutine works; what it has written it does not write again.
 package certificates
 
 import (
@@ -43,18 +44,19 @@ const (
 	keepPending  = 24 * time.Hour
 )
 
-// Authority signs with the key of the cluster's certificate authority and returns PEM.
+// Authority signs with its key and returns PEM.
 type Authority interface {
 	Sign(request *x509.CertificateRequest, usage x509.KeyUsage, uses []x509.ExtKeyUsage, life time.Duration) ([]byte, error)
 }
 
 // Deps are what the controller works with.
 type Deps struct {
-	Client    kubernetes.Interface
-	Requests  certificatesinformers.CertificateSigningRequestInformer
-	Nodes     coreinformers.NodeInformer
-	Authority Authority
-	Clock     clock.PassiveClock // the system's if nil
+	Client   kubernetes.Interface
+	Requests certificatesinformers.CertificateSigningRequestInformer
+	Nodes    coreinformers.NodeInformer
+	// Clients signs client certificates, Serving what nodes serve with.
+	Clients, Serving Authority
+	Clock            clock.PassiveClock // the system's if nil
 }
 
 // Controller is made by [New] and runs once.
@@ -230,8 +232,12 @@ func (c *Controller) mayServe(ctx context.Context, r *certificatesv1.Certificate
 }
 
 func (c *Controller) sign(ctx context.Context, r *certificatesv1.CertificateSigningRequest) error {
+	var authority Authority
 	switch r.Spec.SignerName {
-	case certificatesv1.KubeAPIServerClientSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.KubeletServingSignerName:
+	case certificatesv1.KubeAPIServerClientSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName:
+		authority = c.deps.Clients
+	case certificatesv1.KubeletServingSignerName:
+		authority = c.deps.Serving
 	default:
 		return nil // somebody else's signer
 	}
@@ -247,7 +253,7 @@ func (c *Controller) sign(ctx context.Context, r *certificatesv1.CertificateSign
 		life = time.Duration(*r.Spec.ExpirationSeconds) * time.Second
 	}
 	usage, uses := keyUsage(r)
-	if r.Status.Certificate, err = c.deps.Authority.Sign(x, usage, uses, life); err != nil {
+	if r.Status.Certificate, err = authority.Sign(x, usage, uses, life); err != nil {
 		return fmt.Errorf("sign %s: %w", r.Name, err)
 	}
 	_, err = c.deps.Client.CertificatesV1().CertificateSigningRequests().UpdateStatus(ctx, r, metav1.UpdateOptions{})

@@ -221,6 +221,7 @@ func (a *Announcer) place(ctx context.Context) {
 		var err error
 		if index, station, ok, err = a.config.Host.Find(own[0]); err != nil {
 			klog.FromContext(ctx).Error(err, "Cannot find the link of the node's address, where load balancers are answered for")
+			a.again()
 			return
 		}
 	}
@@ -233,7 +234,13 @@ func (a *Announcer) place(ctx context.Context) {
 	}
 	if err := a.enter(ctx, index, station); err != nil {
 		klog.FromContext(ctx).Error(err, "Cannot answer for load balancers")
+		a.again()
 	}
+}
+
+// again has the link looked for once more in a while.
+func (a *Announcer) again() {
+	time.AfterFunc(time.Second, func() { a.note(func() { a.moved = true }) })
 }
 
 // machine is the real one.

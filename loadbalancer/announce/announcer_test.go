@@ -40,6 +40,7 @@ type street struct {
 	moves []string        // what the client was told that was news
 	drop  bool            // announcements do not get through
 	deaf  map[string]bool // nodes that are cut off from the API server
+	fails map[string]int  // how often still, by what is asked of the machine
 	ends  map[string]func()
 }
 
@@ -146,7 +147,17 @@ type host struct {
 	node string
 }
 
-func (h host) Find(netip.Addr) (int, string, bool, error) { return 1, h.node, true, nil }
+func (h host) Find(netip.Addr) (int, string, bool, error) { return 1, h.node, true, h.s.failing("find") }
+
+func (s *street) failing(what string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails[what] == 0 {
+		return nil
+	}
+	s.fails[what]--
+	return errors.New("interrupted")
+}
 
 func (h host) Watch(ctx context.Context, changed func()) error {
 	changed()
@@ -155,6 +166,9 @@ func (h host) Watch(ctx context.Context, changed func()) error {
 }
 
 func (h host) Open(_ int, hearer neighbor.Hearer) (Link, error) {
+	if err := h.s.failing("open"); err != nil {
+		return nil, err
+	}
 	w := &wire{s: h.s, node: h.node, hearer: hearer, inbox: make(chan func(), 1000)}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
@@ -561,6 +575,25 @@ func TestStations(t *testing.T) {
 }
 
 // An agent that is restarted is fresh: others answer until its probation is over.
+// What the machine does not do at once is tried again, though nothing changes.
+func TestFailing(t *testing.T) {
+	for _, vips := range []string{vip4, vip6, vip4 + " " + vip6, vip6 + " " + vip4} {
+		t.Run(vips, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStreet(t, "a")
+				defer s.end()
+				s.fails = map[string]int{"find": 2, "open": 2}
+				s.services.Add(balancer("web", "uid", vips))
+				settle()
+				s.want("at first", vips, "")
+				time.Sleep(5 * time.Second)
+				settle()
+				s.want("later", vips, "a")
+			})
+		})
+	}
+}
+
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreet(t, "a", "b")

@@ -57,7 +57,7 @@ func (a *Announcer) enter(ctx context.Context, index int, station string) error 
 		if err := link.Run(running); err != nil {
 			klog.FromContext(ctx).Error(err, "Lost the link where load balancers are answered for")
 			ear{running, o}.tell(a.leave)
-			time.AfterFunc(time.Second, func() { a.note(func() { a.moved = true }) })
+			a.again()
 		}
 	})
 	o.beat(ctx, true)

@@ -55,7 +55,8 @@ func (h *held) subject() pkix.Name {
 	return pkix.Name{CommonName: "system:node:" + h.node, Organization: []string{"system:nodes"}}
 }
 
-// load reads the file. What in it cannot be used is as if it were not there.
+// load reads the file. What in it cannot be used is as if it were not there. Without roots any authority
+// will do.
 func (h *held) load(roots *x509.CertPool) error {
 	data, err := os.ReadFile(h.file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,6 +68,10 @@ func (h *held) load(roots *x509.CertPool) error {
 	pair, err := tls.X509KeyPair(data, data)
 	if err != nil {
 		return nil //nolint:nilerr // damaged: another one is asked for
+	}
+	if roots == nil {
+		roots = x509.NewCertPool()
+		roots.AddCert(pair.Leaf)
 	}
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{h.use}, CurrentTime: h.clock.Now()})
 	if err != nil || pair.Leaf.Subject.String() != h.subject().String() {

@@ -84,12 +84,14 @@ func New(c Config) (*Identity, error) {
 		usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth},
 		use:    x509.ExtKeyUsageServerAuth, node: c.Name, clock: c.Clock, news: make(chan struct{}), identity: i,
 	}
-	for _, h := range []*held{i.client, i.serving} {
-		if err := h.load(i.roots); err != nil {
-			return nil, err
-		}
+	if err := i.client.load(i.roots); err != nil {
+		return nil, err
 	}
-	return i, nil
+	if i.client.current() == nil {
+		return i, nil // and what the node serves with is of another cluster, too
+	}
+	// Its authority is known to the API server alone.
+	return i, i.serving.load(nil)
 }
 
 // Bootstrap returns when there is a client certificate: at once if one is stored, and else when the

@@ -37,10 +37,13 @@ import (
 // server is as much of an API server as a node needs to get its certificates.
 type server struct {
 	*httptest.Server
-	t     *testing.T
-	key   *ecdsa.PrivateKey
-	ca    *x509.Certificate
-	clock clock.PassiveClock
+	t   *testing.T
+	key *ecdsa.PrivateKey
+	ca  *x509.Certificate
+	// Serving certificates are of another authority, which nodes do not know.
+	nodesKey *ecdsa.PrivateKey
+	nodesCA  *x509.Certificate
+	clock    clock.PassiveClock
 
 	mu       sync.Mutex
 	verdict  certificatesv1.RequestConditionType // "": none
@@ -58,7 +61,9 @@ func newServer(t *testing.T) *server {
 		open: map[string]*certificatesv1.CertificateSigningRequest{},
 	}
 	s.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	s.ca = s.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, &s.key.PublicKey)
+	s.ca = s.sign(authority("ca"), &s.key.PublicKey)
+	s.nodesKey, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	s.nodesCA = s.signBy(nil, s.nodesKey, authority("nodes-ca"), &s.nodesKey.PublicKey)
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	own := s.sign(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
 	pool := x509.NewCertPool()
@@ -74,17 +79,26 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
+func authority(name string) *x509.Certificate {
+	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+}
+
 func (s *server) sign(template *x509.Certificate, public any) *x509.Certificate {
+	s.t.Helper()
+	return s.signBy(s.ca, s.key, template, public)
+}
+
+// signBy signs with a certificate of a key, or makes the template its own if there is none.
+func (s *server) signBy(parent *x509.Certificate, key *ecdsa.PrivateKey, template *x509.Certificate, public any) *x509.Certificate {
 	s.t.Helper()
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	if template.NotAfter.IsZero() {
 		template.NotBefore, template.NotAfter = time.Now().Add(-100*time.Hour), time.Now().Add(100000*time.Hour)
 	}
-	parent := s.ca
 	if parent == nil {
 		parent = template
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, s.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -166,11 +180,11 @@ func (s *server) answer(csr *certificatesv1.CertificateSigningRequest) {
 	}
 	block, _ := pem.Decode(csr.Spec.Request)
 	request, _ := x509.ParseCertificateRequest(block.Bytes)
-	use := x509.ExtKeyUsageClientAuth
+	use, ca, key := x509.ExtKeyUsageClientAuth, s.ca, s.key
 	if csr.Spec.SignerName == certificatesv1.KubeletServingSignerName {
-		use = x509.ExtKeyUsageServerAuth
+		use, ca, key = x509.ExtKeyUsageServerAuth, s.nodesCA, s.nodesKey
 	}
-	c := s.sign(&x509.Certificate{
+	c := s.signBy(ca, key, &x509.Certificate{
 		Subject: request.Subject, DNSNames: request.DNSNames, IPAddresses: request.IPAddresses, ExtKeyUsage: []x509.ExtKeyUsage{use},
 		NotBefore: s.clock.Now(), NotAfter: s.clock.Now().Add(s.life),
 	}, request.PublicKey)
@@ -383,6 +397,10 @@ func TestRotation(t *testing.T) {
 	again := s.with(Config{Dir: dir, Clock: fake})
 	if again.client.current() == nil || again.serving.current() == nil {
 		t.Error("not stored")
+	}
+	// A start in another cluster uses neither.
+	if other := newServer(t).with(Config{Dir: dir, Clock: fake}); other.client.current() != nil || other.serving.current() != nil {
+		t.Error("certificates of another cluster are used")
 	}
 	stop()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))

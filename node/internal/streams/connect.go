@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/duetk8s/duet/hostnet"
 )
@@ -92,21 +93,54 @@ func destinations(of []netip.Addr, address, port string) ([]netip.AddrPort, erro
 	return out, nil
 }
 
+// attemptDelay is how long an address may be silent before the next one is tried beside it (RFC 8305, 5).
+const attemptDelay = 250 * time.Millisecond
+
 // dial connects to the first that answers, from within the network namespace at a path, "" for the node's.
 func dial(ctx context.Context, namespace string, to []netip.AddrPort) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	var conn net.Conn
-	var failed []string
+	defer cancel() // of those that are still at it
+	type attempt struct {
+		conn net.Conn
+		err  error
+	}
+	attempts := make(chan attempt, len(to))
+	open, failed := 0, make([]string, 0, len(to))
+	defer func() {
+		go func() {
+			for range open { // too late
+				if a := <-attempts; a.conn != nil {
+					a.conn.Close()
+				}
+			}
+		}()
+	}()
 	for _, at := range to {
-		err := hostnet.Within(namespace, func() (err error) {
-			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
-			return err
-		})
-		if err == nil {
-			return conn, nil
+		open++
+		go func() {
+			var a attempt
+			a.err = hostnet.Within(namespace, func() (err error) {
+				a.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
+				return err
+			})
+			attempts <- a
+		}()
+		silent := time.After(attemptDelay)
+		if len(failed)+open == len(to) {
+			silent = nil // there is no next one
 		}
-		failed = append(failed, err.Error())
+		for next := false; !next && open > 0; {
+			select {
+			case a := <-attempts:
+				open--
+				if a.err == nil {
+					return a.conn, nil
+				}
+				failed = append(failed, a.err.Error())
+			case <-silent:
+				next = true
+			}
+		}
 	}
 	return nil, errors.New(strings.Join(failed, "; "))
 }
