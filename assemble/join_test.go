@@ -2,9 +2,6 @@ package assemble
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/duetk8s/duet/test/certs"
 	"github.com/duetk8s/duet/test/eventually"
 )
 
@@ -145,19 +143,12 @@ func believed(t *testing.T, authority string, certificate []byte) error {
 // request asks for a certificate, does what has to happen meanwhile, and waits for the answer.
 func request(t *testing.T, c clientset.Interface, signer string, usage certificatesv1.KeyUsage, template *x509.CertificateRequest, meanwhile func()) rest.TLSClientConfig {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := certs.Key(t)
 	template.Subject = pkix.Name{CommonName: "system:node:worker0", Organization: []string{"system:nodes"}}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	made, err := c.CertificatesV1().CertificateSigningRequests().Create(t.Context(), &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "csr-"},
 		Spec: certificatesv1.CertificateSigningRequestSpec{
-			Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), SignerName: signer,
+			Request: certs.Request(t, key, template), SignerName: signer,
 			Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, usage},
 		},
 	}, metav1.CreateOptions{})
