@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // forever is a container that ends well when asked to.
@@ -95,14 +96,7 @@ func TestConfigErrorsHeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(l.box.dir, "kubelet/pods/uid-vol/volumes/kubernetes.io~configmap/v/K")
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if data, _ := os.ReadFile(file); string(data) == "2" {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the volume has not followed its ConfigMap")
-		}
-	}
+	eventually.Is(t, 20*time.Second, "the ConfigMap in the volume", func() string { data, _ := os.ReadFile(file); return string(data) }, "2")
 }
 
 func TestInitAndSidecar(t *testing.T) {
@@ -277,18 +271,13 @@ func TestAgentAndRuntimeRestart(t *testing.T) {
 	}
 	l.startAgent()
 	rt := l.box.dial(t)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	eventually.Is(t, 10*time.Second, "sandboxes without the orphan", func() int {
 		all, err := rt.ListSandboxes(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(all) == 1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the orphan is still there: %v", all)
-		}
-	}
+		return len(all)
+	}, 1)
 	same := func(what string) {
 		t.Helper()
 		after := l.until("stays", "ready", ready)

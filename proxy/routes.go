@@ -104,12 +104,12 @@ func global(a hostnet.Address) bool {
 	return !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
 }
 
-// standIns are local, see [loopback].
+// standIns are local, see [hostnet.StandIn].
 func (w *ways) standIns() []hostnet.LinkRoute {
 	var out []hostnet.LinkRoute
-	for f, l := range loopback {
+	for _, f := range dualstack.Families() {
 		if w.links[f] != 0 {
-			out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+			out = append(out, hostnet.StandInOf(f).Route())
 		}
 	}
 	return out
