@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -78,26 +79,19 @@ neigh add fd00:10:244::99 lladdr 02:00:00:00:00:99 dev duet0
 		c.set(web("waiting"+n, n), endpoints("waiting"+n, silent))
 		c.set(web("answered"+m, m), at(8082, endpoints("answered"+m, pod2)))
 		var client net.Conn
-		eventually(t, "a connection to "+answered, func() (string, bool) {
-			err := hostnet.Within(path("other"), func() (err error) {
+		eventually.True(t, time.Minute, "a connection to "+answered, func() bool {
+			return hostnet.Within(path("other"), func() (err error) {
 				client, err = net.DialTimeout("tcp", answered, patience*time.Millisecond)
 				return err
-			})
-			if err != nil {
-				return err.Error(), false
-			}
-			return "", true
+			}) == nil
 		})
 		t.Cleanup(func() { _ = client.Close() })
-		eventually(t, "no refusal at "+waiting, func() (string, bool) {
-			got := call(t, "other", "tcp", waiting)
-			return got, got == "timeout"
-		})
+		eventually.Is(t, time.Minute, waiting, func() string { return call(t, "other", "tcp", waiting) }, "timeout")
 
 		said := make(chan string, 1)
 		before := waits(t, waiting)
 		go func() { said <- callPatiently(t, "other", waiting) }()
-		eventually(t, "a client at "+waiting, func() (string, bool) { return "", waits(t, waiting) > before })
+		eventually.True(t, time.Minute, "a client waits at "+waiting, func() bool { return waits(t, waiting) > before })
 		c.set(web("answered"+m, m), endpoints("answered"+m, pod1))
 		c.set(web("waiting"+n, n), endpoints("waiting"+n, pod1))
 		if got := <-said; !strings.HasPrefix(got, "pod1 ") {
