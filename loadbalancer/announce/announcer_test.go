@@ -147,7 +147,9 @@ type host struct {
 	node string
 }
 
-func (h host) Find(netip.Addr) (int, string, bool, error) { return 1, h.node, true, h.s.failing("find") }
+func (h host) Find(netip.Addr) (int, string, bool, error) {
+	return 1, h.node, true, h.s.failing("find")
+}
 
 func (s *street) failing(what string) error {
 	s.mu.Lock()
