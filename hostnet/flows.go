@@ -18,8 +18,8 @@ type Flow struct {
 }
 
 // ForgetFlows makes the kernel forget those that match: the next packet is the first of a new one. It
-// reads all flows of the families, which takes about 5 ms for 1,000, whatever the number of those that
-// match.
+// looks at all that there could be, for each family anew: with the kernel's table of 262,144 buckets 5 ms
+// of a processor, however few flows there are.
 func ForgetFlows(v4, v6 bool, match func(Flow) bool) error {
 	for family, wanted := range map[netlink.InetFamily]bool{unix.AF_INET: v4, unix.AF_INET6: v6} {
 		if !wanted {
