@@ -38,7 +38,9 @@ const (
 	ManagedBy = "endpointslice-controller.k8s.io"
 	// maxEndpoints in a slice (D4.4).
 	maxEndpoints = 100
-	workers      = 4
+	// workers write two slices at a time each; more of them would only take the time of those who create
+	// the Services.
+	workers = 2
 	// byService is the index of slices by namespace/name of their Service.
 	byService = "duet.endpointslice-controller.service"
 )
