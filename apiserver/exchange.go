@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ const unread = 64 << 10
 //
 // Concurrency: the handler's goroutine writes, the client's reads and closes, either may end first.
 type exchange struct {
+	asked   *http.Request // the client's
 	request *http.Request // as the handler sees it
 	header  http.Header   // the handler's alone
 	cancel  context.CancelFunc
@@ -39,23 +41,27 @@ type exchange struct {
 	closed bool        // nobody reads any more
 }
 
-// newExchange makes the request that a handler gets, which ends with ctx at the latest.
+// newExchange makes the request that a handler gets. It ends with ctx, or when the client's context does,
+// whose values the handler does not see: they may be those of another request that is being answered.
 func newExchange(ctx context.Context, r *http.Request) *exchange {
-	e := &exchange{header: http.Header{}, begun: make(chan struct{})}
+	e := &exchange{asked: r, header: http.Header{}, begun: make(chan struct{})}
 	e.moved.L = &e.mu
-	both, cancel := context.WithCancel(r.Context())
-	stop := context.AfterFunc(ctx, cancel)
-	gone := context.AfterFunc(both, func() { e.end(both.Err()) })
-	e.cancel = func() { gone(); stop(); cancel() }
-	e.request = r.Clone(both)
+	ctx, cancel := context.WithCancel(ctx)
+	e.request = r.Clone(ctx)
 	e.request.Proto, e.request.ProtoMajor, e.request.ProtoMinor = "HTTP/2.0", 2, 0
 	e.request.RequestURI, e.request.RemoteAddr = r.URL.RequestURI(), "duet"
 	e.request.URL.Scheme, e.request.URL.Host = "", ""
 	if r.Body == nil {
 		e.request.Body = http.NoBody
 	}
+	leaves := context.AfterFunc(r.Context(), cancel)
+	ends := context.AfterFunc(ctx, func() { e.end(e.gone()) })
+	e.cancel = func() { ends(); leaves(); cancel() }
 	return e
 }
+
+// gone is why there is nobody to answer or to be answered any more, nil as long as there is.
+func (e *exchange) gone() error { return cmp.Or(e.asked.Context().Err(), e.request.Context().Err()) }
 
 // handle has a handler write the answer.
 func (e *exchange) handle(handler http.Handler) {
@@ -66,7 +72,7 @@ func (e *exchange) handle(handler http.Handler) {
 			if p != http.ErrAbortHandler { //nolint:errorlint // panics are compared so everywhere
 				klog.FromContext(e.request.Context()).Error(nil, "Handler panicked", "path", e.request.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			}
-		} else if gone := e.request.Context().Err(); gone != nil { // it may have ended because of that
+		} else if gone := e.gone(); gone != nil { // it may have ended because of that
 			end = gone
 		} else {
 			e.WriteHeader(http.StatusOK)
@@ -89,7 +95,7 @@ func (e *exchange) answer() (*http.Response, error) {
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", e.status, http.StatusText(e.status)), StatusCode: e.status,
 		Proto: e.request.Proto, ProtoMajor: e.request.ProtoMajor, Header: e.sent,
-		Body: body{e}, ContentLength: -1, Request: e.request,
+		Body: body{e}, ContentLength: -1, Request: e.asked,
 	}, nil
 }
 

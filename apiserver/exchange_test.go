@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // through sends one request to a handler by a loopback that serves until the test ends; stop ends it
@@ -106,6 +107,28 @@ func TestExchangeStreams(t *testing.T) {
 				t.Errorf("reading on: %v, want %v", err, row.want)
 			}
 		})
+	}
+}
+
+// TestExchangeContext: what a handler asks of its own server is another request, and a client whose time
+// is over is told so.
+func TestExchangeContext(t *testing.T) {
+	type key struct{}
+	seen := make(chan any, 1)
+	through(t, context.WithValue(t.Context(), key{}, "of the client"), http.MethodGet, func(_ http.ResponseWriter, r *http.Request) {
+		seen <- r.Context().Value(key{})
+	})
+	if value := <-seen; value != nil {
+		t.Errorf("the handler sees what is %v", value)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	answer, _ := through(t, ctx, http.MethodGet, func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	if _, err := answer.Body.Read(make([]byte, 1)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("reading on: %v", err)
 	}
 }
 
