@@ -25,6 +25,7 @@ var components = []string{
 // What lies below a component but is there for its neighbours too, each with the reason.
 var shared = map[string]string{
 	"apiserver/access/aggregation": "pure: the rules that a role aggregates, for the authorizer's bootstrap and the controller",
+	"controllers/byservice":        "which EndpointSlices a Service has, by one index for all that share an informer",
 	"controllers/catalog":          "which kinds the API serves, for the controllers that treat all kinds alike",
 	"controllers/listen":           "how a component is told of objects by informers",
 	"controllers/queue":            "the work queue that every controller runs on",

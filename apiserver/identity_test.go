@@ -15,6 +15,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // as is a client of a running server for somebody else. It goes in by impersonation: identities of
@@ -252,11 +254,5 @@ func TestServiceAccountToken(t *testing.T) {
 	if err := c.CoreV1().Pods("default").Delete(ctx, "a", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if name, err := me(); apierrors.IsUnauthorized(err) {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal("still good without its Pod:", name, err)
-		}
-	}
+	eventually.True(t, 5*time.Second, "no good without its Pod", func() bool { _, err := me(); return apierrors.IsUnauthorized(err) })
 }

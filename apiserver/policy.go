@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/duetk8s/duet/apiserver/access"
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 // seedPolicy makes sure that the roles and bindings every cluster has are there, and lets the
@@ -43,19 +44,18 @@ func (s *Server) confirmPolicy(ctx context.Context) {
 		return
 	}
 	rbac := s.policy.Rbac().V1()
-	var synced []cache.DoneChecker
+	var listener listen.Listener
 	for _, informer := range []cache.SharedIndexInformer{
 		rbac.ClusterRoles().Informer(), rbac.ClusterRoleBindings().Informer(), rbac.Roles().Informer(), rbac.RoleBindings().Informer(),
 	} {
-		registration, err := informer.AddEventHandler(s.index)
-		if err != nil {
-			klog.FromContext(ctx).Error(err, "The authorizer does not follow changes of roles and bindings")
-			return
-		}
-		synced = append(synced, registration.HasSyncedChecker())
+		listener.To(informer, s.index)
+	}
+	if err := listener.Err(); err != nil {
+		klog.FromContext(ctx).Error(err, "The authorizer does not follow changes of roles and bindings")
+		return
 	}
 	s.policy.StartWithContext(ctx)
-	if cache.WaitFor(ctx, "roles and bindings", synced...) {
+	if listener.Synced(ctx) {
 		s.index.Confirm()
 	}
 	<-ctx.Done()

@@ -10,6 +10,8 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // TestSystemPriorities: the two classes of the system are in every cluster and stay.
@@ -99,12 +101,7 @@ func TestPriorityOfPods(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got string
-	for range 1000 { // until the informer has it
-		if got = shows("", nil, nil); got != " 0 PreemptLowerPriority" {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually.True(t, 10*time.Second, "the informer has it", func() bool { got = shows("", nil, nil); return got != " 0 PreemptLowerPriority" })
 	same("a default class", got, "usual 5 PreemptLowerPriority")
 	err := class("second", 6, true, nil)
 	if want := `priorityclasses.scheduling.k8s.io "second" is forbidden: PriorityClass usual is already marked as default. Only one default can exist`; err == nil || err.Error() != want {

@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // connectPod is the part of a fake agent that connects to Pods. Behind each is a server that says who
@@ -201,10 +203,9 @@ func makeProxied(t *testing.T, s *withAgents, node string) {
 		_ = s.client.CoreV1().Services("default").Delete(context.Background(), "last", metav1.DeleteOptions{})
 		_ = s.client.DiscoveryV1().EndpointSlices("default").DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=last"})
 	})
-	within(t, func() (string, bool) {
-		got := say(s.Server, "/api/v1/namespaces/default/services/last:80/proxy/")
-		return got, got == "p4 10.244.1.4 8080: GET / "
-	})
+	eventually.Is(t, 20*time.Second, "the Service's answer", func() string {
+		return say(s.Server, "/api/v1/namespaces/default/services/last:80/proxy/")
+	}, "p4 10.244.1.4 8080: GET / ")
 }
 
 func tryProxies(t *testing.T, s *withAgents, node string) {
@@ -356,24 +357,7 @@ func TestProxyRights(t *testing.T) {
 			answer.Body.Close()
 			return fmt.Sprint(answer.StatusCode)
 		}
-		within(t, func() (string, bool) { // roles reach the authorizer by themselves
-			got := ask()
-			return fmt.Sprintf("%s, who may not, or may, %s: got %s, want %s", row.who, row.method, got, row.want), got == row.want
-		})
-	}
-}
-
-// within waits until something is so.
-func within(t *testing.T, so func() (got string, ok bool)) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		got, ok := so()
-		if ok {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("it stays %q", got)
-		}
+		eventually.Is(t, 20*time.Second, row.who+" "+row.method, ask, row.want) // roles reach the authorizer by themselves
 	}
 }
 

@@ -51,6 +51,7 @@ type backend struct {
 	// caches are the watch caches of all stores, destroy what ends them.
 	caches  []*cacher.Cacher
 	destroy []func()
+	clock   strokes
 }
 
 // compactEvery is how long old revisions stay readable, for watches that resume.
@@ -60,7 +61,7 @@ func newBackend(s *scheme, client *kubernetes.Client, transformers map[schema.Gr
 	etcdfeature.DefaultFeatureSupportChecker.CheckClient(context.Background(), endpoint{client}, storage.RequestWatchProgress)
 	c := etcd3.NewCompactor(client.Client, compactEvery, clock.RealClock{}, func() {})
 	return &backend{
-		scheme: s, client: client, compactor: c, stop: c.Stop, transformers: transformers,
+		scheme: s, client: client, compactor: c, stop: c.Stop, transformers: transformers, clock: newStrokes(),
 		atomic: map[schema.GroupResource]func(storage.Interface) storage.Interface{},
 	}
 }
@@ -208,7 +209,7 @@ func (b *backend) decorator(cached bool) generic.StorageDecorator {
 		c, err := cacher.NewCacherFromConfig(cacher.Config{
 			Storage: s, Versioner: versioner, GroupResource: config.GroupResource, EventsHistoryWindow: config.EventsHistoryWindow,
 			ResourcePrefix: prefix, KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newList, GetAttrsFunc: attrs,
-			IndexerFuncs: trigger, Indexers: indexers, Codec: config.Codec,
+			IndexerFuncs: trigger, Indexers: indexers, Codec: config.Codec, Clock: b.clock,
 		})
 		if err != nil {
 			return nil, nil, err

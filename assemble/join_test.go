@@ -2,9 +2,6 @@ package assemble
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -22,17 +19,10 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-)
 
-// eventually tries until it succeeds.
-func eventually(t *testing.T, what string, try func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !try(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not within 30 s:", what)
-		}
-	}
-}
+	"github.com/duetk8s/duet/test/certs"
+	"github.com/duetk8s/duet/test/eventually"
+)
 
 // TestJoin goes the way of a new node: bootstrap token, client certificate, Node, serving certificate.
 func TestJoin(t *testing.T) {
@@ -66,7 +56,7 @@ func TestJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := clientset.NewForConfigOrDie(config)
-	eventually(t, "service account and CA in every namespace", func() bool {
+	eventually.True(t, 30*time.Second, "service account and CA in every namespace", func() bool {
 		for _, ns := range []string{"default", "kube-system"} {
 			if _, err := admin.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{}); err != nil {
 				return false
@@ -98,7 +88,7 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no taint once it is ready", func() bool {
+	eventually.True(t, 30*time.Second, "no taint once it is ready", func() bool {
 		n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -116,7 +106,7 @@ func TestJoin(t *testing.T) {
 	request(t, node, certificatesv1.KubeAPIServerClientKubeletSignerName, certificatesv1.UsageClientAuth, client, nil) // renewal
 	serving := &x509.CertificateRequest{DNSNames: []string{"worker0"}, IPAddresses: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}
 	served := request(t, node, certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, serving, func() {
-		eventually(t, "addresses", func() bool {
+		eventually.True(t, 30*time.Second, "addresses", func() bool {
 			n, err := node.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -153,19 +143,12 @@ func believed(t *testing.T, authority string, certificate []byte) error {
 // request asks for a certificate, does what has to happen meanwhile, and waits for the answer.
 func request(t *testing.T, c clientset.Interface, signer string, usage certificatesv1.KeyUsage, template *x509.CertificateRequest, meanwhile func()) rest.TLSClientConfig {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := certs.Key(t)
 	template.Subject = pkix.Name{CommonName: "system:node:worker0", Organization: []string{"system:nodes"}}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	made, err := c.CertificatesV1().CertificateSigningRequests().Create(t.Context(), &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "csr-"},
 		Spec: certificatesv1.CertificateSigningRequestSpec{
-			Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), SignerName: signer,
+			Request: certs.Request(t, key, template), SignerName: signer,
 			Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, usage},
 		},
 	}, metav1.CreateOptions{})
@@ -175,7 +158,7 @@ func request(t *testing.T, c clientset.Interface, signer string, usage certifica
 	if meanwhile != nil {
 		meanwhile()
 	}
-	eventually(t, signer, func() bool {
+	eventually.True(t, 30*time.Second, signer, func() bool {
 		made, err = c.CertificatesV1().CertificateSigningRequests().Get(t.Context(), made.Name, metav1.GetOptions{})
 		return err == nil && len(made.Status.Certificate) > 0
 	})

@@ -13,8 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 const (
@@ -43,20 +44,18 @@ func (s *Server) publish(ctx context.Context, address netip.Addr, udp, tcp int32
 // again a while after it failed, until ctx ends.
 func (s *Server) keep(ctx context.Context, keys []string, act func(context.Context) error) {
 	look := make(chan struct{}, 1)
-	wake := func(obj any) {
-		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(obj); err == nil && slices.Contains(keys, key) {
+	wake := listen.Keys(func(key string) {
+		if slices.Contains(keys, key) {
 			select {
 			case look <- struct{}{}:
 			default:
 			}
 		}
-	}
-	handler := cache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake}
-	for _, informer := range []cache.SharedIndexInformer{s.deps.Slices.Informer(), s.deps.Services.Informer()} {
-		if handle, err := informer.AddEventHandler(handler); err == nil {
-			defer func() { _ = informer.RemoveEventHandler(handle) }()
-		}
-	}
+	})
+	var listener listen.Listener // to informers that run as long as the server at least
+	defer listener.Stop()
+	listener.To(s.deps.Slices.Informer(), wake)
+	listener.To(s.deps.Services.Informer(), wake)
 	var again <-chan time.Time
 	for {
 		select {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // What is not a question for us is said no to, and how.
@@ -95,8 +97,7 @@ func TestChangeIsAnsweredAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	factory.StartWithContext(t.Context())
-	factory.WaitForCacheSync(t.Context().Done())
+	background.Synced(t, factory)
 	after := func(what, want string, err error) {
 		t.Helper()
 		if err != nil {

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -18,6 +17,9 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 func TestNameservers(t *testing.T) {
@@ -116,25 +118,10 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.StartWithContext(t.Context())
-	done := make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { done <- s.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	background.Run(t, factory, s.Run)
 	becomes := func(what, name, want string) {
 		t.Helper()
-		got := ""
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if got = asks(s.routes().find(name)); got == want {
-				return
-			}
-		}
-		t.Fatalf("%s: %s is asked of %s, want %s", what, name, got, want)
+		eventually.Is(t, 20*time.Second, what+": who is asked for "+name, func() string { return asks(s.routes().find(name)) }, want)
 	}
 	maps := client.CoreV1().ConfigMaps("kube-system")
 	version := 0

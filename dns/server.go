@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 // listenAgain is how long the server waits after an address could not be listened on.
@@ -115,12 +117,13 @@ func (s *Server) Run(ctx context.Context) error {
 		s.readResolvConf(ctx)
 		group.Go(func() { s.followResolvConf(ctx) })
 	}
-	heeding, err := s.custom.AddEventHandler(s.heeding(ctx))
-	if err != nil {
+	var heeding listen.Listener
+	heeding.To(s.custom, s.heeding(ctx))
+	if err := heeding.Err(); err != nil {
 		return fmt.Errorf("dns: watch ConfigMap %s: %w", configMap, err)
 	}
 	group.Go(func() { s.custom.RunWithContext(ctx) })
-	if !cache.WaitFor(ctx, "", heeding.HasSyncedChecker()) {
+	if !heeding.Synced(ctx) {
 		return nil
 	}
 	if s.config.Leave {

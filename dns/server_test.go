@@ -17,6 +17,9 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // The server answers over UDP and TCP on both families, says where in EndpointSlices, puts them back
@@ -34,10 +37,7 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	factory.StartWithContext(ctx)
-	done := make(chan error)
-	go func() { done <- server.Run(ctx) }()
+	stop := background.Run(t, factory, server.Run)
 
 	slices := client.DiscoveryV1().EndpointSlices("kube-system")
 	for _, name := range []string{"kube-dns-127-0-0-1", "kube-dns---1"} {
@@ -66,11 +66,9 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := fmt.Sprintf("127.0.0.1:%d", *at.Ports[0].Port)
-	for end := time.Now().Add(5 * time.Second); lookup(t, "udp", to, "b.default.svc.cluster.local.", dns.TypeA) != "NOERROR [10.96.0.2]"; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("a new Service is not answered")
-		}
-	}
+	eventually.Is(t, 5*time.Second, "a new Service", func() string {
+		return lookup(t, "udp", to, "b.default.svc.cluster.local.", dns.TypeA)
+	}, "NOERROR [10.96.0.2]")
 	// A server that has died is taken out when Service kubernetes no longer has it; those that live,
 	// and slices of others, stay.
 	apiServers := func(addresses string) *discoveryv1.EndpointSlice {
@@ -92,11 +90,7 @@ func TestServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); len(server.source.Slices("kube-system", "kube-dns")) < 5; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("slices are not seen")
-		}
-	}
+	eventually.Is(t, 5*time.Second, "slices", func() int { return len(server.source.Slices("kube-system", "kube-dns")) }, 5)
 	if _, err := client.DiscoveryV1().EndpointSlices("default").Update(t.Context(), apiServers("192.0.2.2"), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -111,16 +105,8 @@ func TestServer(t *testing.T) {
 		}
 		return fmt.Sprint(out)
 	}
-	const left = "[foreign kube-dns---1 kube-dns-127-0-0-1 living]"
-	for end := time.Now().Add(5 * time.Second); names() != left; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("left are %s, want %s", names(), left)
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	eventually.Is(t, 5*time.Second, "slices left", names, "[foreign kube-dns---1 kube-dns-127-0-0-1 living]")
+	stop()
 	for _, name := range []string{"foreign", "living"} {
 		if err := slices.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
@@ -133,13 +119,13 @@ func TestServer(t *testing.T) {
 
 func await(t *testing.T, get func(context.Context, string, metav1.GetOptions) (*discoveryv1.EndpointSlice, error), name string) *discoveryv1.EndpointSlice {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if slice, err := get(t.Context(), name, metav1.GetOptions{}); err == nil {
-			return slice
-		}
-	}
-	t.Fatalf("EndpointSlice %s does not come", name)
-	return nil
+	var slice *discoveryv1.EndpointSlice
+	eventually.True(t, 10*time.Second, "EndpointSlice "+name, func() bool {
+		var err error
+		slice, err = get(t.Context(), name, metav1.GetOptions{})
+		return err == nil
+	})
+	return slice
 }
 
 func lookup(t *testing.T, network, to, name string, kind uint16) string {

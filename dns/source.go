@@ -8,12 +8,13 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/duetk8s/duet/controllers/byservice"
 )
 
 // Names of the indexes.
 const (
 	serviceByAddress = "duet.dns.address"
-	sliceByService   = "duet.dns.service"
 	sliceByAddress   = "duet.dns.endpoint"
 	podByAddress     = "duet.dns.pod"
 )
@@ -22,6 +23,7 @@ const (
 type stores struct {
 	namespaces, services, slices, pods cache.Indexer
 	cidrs                              cache.Store
+	ofService                          byservice.Slices
 }
 
 // newStores adds the indexes.
@@ -37,25 +39,21 @@ func newStores(deps Deps) (stores, error) {
 	if err != nil {
 		return stores{}, fmt.Errorf("index Services: %w", err)
 	}
-	err = slices.Informer().AddIndexers(cache.Indexers{
-		sliceByService: func(obj any) ([]string, error) {
-			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok && slice.Labels[discoveryv1.LabelServiceName] != "" {
-				return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
-			}
+	ofService, err := byservice.New(slices.Informer())
+	if err != nil {
+		return stores{}, err
+	}
+	err = slices.Informer().AddIndexers(cache.Indexers{sliceByAddress: func(obj any) ([]string, error) {
+		slice, ok := obj.(*discoveryv1.EndpointSlice)
+		if !ok {
 			return nil, nil
-		},
-		sliceByAddress: func(obj any) ([]string, error) {
-			slice, ok := obj.(*discoveryv1.EndpointSlice)
-			if !ok {
-				return nil, nil
-			}
-			var all []string
-			for _, e := range slice.Endpoints {
-				all = append(all, e.Addresses...)
-			}
-			return canonical(all), nil
-		},
-	})
+		}
+		var all []string
+		for _, e := range slice.Endpoints {
+			all = append(all, e.Addresses...)
+		}
+		return canonical(all), nil
+	}})
 	if err != nil {
 		return stores{}, fmt.Errorf("index EndpointSlices: %w", err)
 	}
@@ -64,7 +62,7 @@ func newStores(deps Deps) (stores, error) {
 	}
 	return stores{
 		deps.Namespaces.Informer().GetIndexer(), services.Informer().GetIndexer(), slices.Informer().GetIndexer(), deps.Pods.Informer().GetIndexer(),
-		deps.CIDRs.Informer().GetStore(),
+		deps.CIDRs.Informer().GetStore(), ofService,
 	}, nil
 }
 
@@ -110,20 +108,11 @@ func (s stores) Service(namespace, name string) *corev1.Service {
 }
 
 func (s stores) Slices(namespace, name string) []*discoveryv1.EndpointSlice {
-	return s.indexed(sliceByService, namespace+"/"+name)
+	return s.ofService.Of(namespace + "/" + name)
 }
 
 func (s stores) SlicesAt(addr netip.Addr) []*discoveryv1.EndpointSlice {
-	return s.indexed(sliceByAddress, addr.String())
-}
-
-func (s stores) Pod(namespace string, addr netip.Addr) bool {
-	keys, err := s.pods.IndexKeys(podByAddress, namespace+"/"+addr.String())
-	return err == nil && len(keys) > 0
-}
-
-func (s stores) indexed(index, value string) []*discoveryv1.EndpointSlice {
-	list, err := s.slices.ByIndex(index, value)
+	list, err := s.slices.ByIndex(sliceByAddress, addr.String())
 	if err != nil {
 		return nil
 	}
@@ -132,6 +121,11 @@ func (s stores) indexed(index, value string) []*discoveryv1.EndpointSlice {
 		out[i] = obj.(*discoveryv1.EndpointSlice)
 	}
 	return out
+}
+
+func (s stores) Pod(namespace string, addr netip.Addr) bool {
+	keys, err := s.pods.IndexKeys(podByAddress, namespace+"/"+addr.String())
+	return err == nil && len(keys) > 0
 }
 
 func (s stores) ServiceAt(addr netip.Addr) *corev1.Service {

@@ -31,6 +31,9 @@ func checkBolt(path string, size int64) (written bool, applied uint64, err error
 		return false, 0, err
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
+		if tx.Size() > size { // pages that are not there would fault
+			return fmt.Errorf("it has %d bytes of %d", size, tx.Size())
+		}
 		keys := tx.Bucket([]byte("key"))
 		written = keys != nil && !isEmpty(keys)
 		if meta := tx.Bucket([]byte("meta")); meta != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 func start(t *testing.T, dir string) (*Member, *kubernetes.Client) {
@@ -60,6 +63,70 @@ func TestRestartWithALongLog(t *testing.T) {
 	}
 }
 
+// Etcd refuses requests while it is 5,000 entries behind its log, and its own first one it then sends
+// again and again without a pause, with a warning each time.
+func TestRestartFarFromASnapshot(t *testing.T) {
+	dir := t.TempDir()
+	m, c := start(t, dir)
+	write(t, c, 8_000)
+	m.Close()
+	said := stderr(t, func() {
+		for range 3 {
+			m, _ := start(t, dir)
+			m.Close()
+		}
+	})
+	if n := strings.Count(said, "too many requests"); n > 3 {
+		t.Errorf("it is said %d times that requests were refused, in 3 starts", n)
+	}
+}
+
+func TestMessagesThatRepeat(t *testing.T) {
+	said := stderr(t, func() {
+		log := logger(newFailure())
+		for range 3 {
+			log.Warn("failed to publish local member to cluster through raft")
+			log.With(zap.Int("n", 1)).Warn("failed to publish local member to cluster through raft")
+			log.Warn("slow fdatasync")
+		}
+	})
+	if strings.Count(said, "publish") != 1 || strings.Count(said, "fdatasync") != 3 {
+		t.Error(said)
+	}
+}
+
+// stderr returns what do writes to standard error, if it opens it itself.
+func stderr(t *testing.T, do func()) string {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	before := os.Stderr
+	os.Stderr = file
+	defer func() { os.Stderr = before }()
+	do()
+	return string(contents(t, file.Name()))
+}
+
+// write writes n objects of the size of a Service, 64 at a time.
+func write(t testing.TB, c *kubernetes.Client, n int) {
+	t.Helper()
+	var group errgroup.Group
+	group.SetLimit(64)
+	object := strings.Repeat("x", 2000)
+	for i := range n {
+		group.Go(func() error {
+			_, err := c.Put(t.Context(), fmt.Sprint("/registry/", i%1000), object)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDamagedFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	m, c := start(t, dir)
@@ -87,6 +154,7 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 	}{
 		{"database without its meta pages", db, append(make([]byte, 8192), good[8192:]...)},
 		{"empty database", db, nil},
+		{"database cut short", db, good[:4*4096]},
 		{"log full of rubbish", wals[0], []byte(strings.Repeat("rubbish", 99))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,6 +277,9 @@ func TestCutShort(t *testing.T) {
 		database []byte
 	}{
 		{"database made", nil, []byte{}},
+		{"database with a page", nil, good[:4096]},
+		{"database with its two meta pages", nil, good[:2*4096]},
+		{"database but for its fourth page", nil, good[:3*4096]},
 		{"no log", nil, good},
 		{"log without entries", append(log[:header:header], make([]byte, 1<<20)...), good},
 		{"log without entries, no database", append(log[:header:header], make([]byte, 1<<20)...), nil},

@@ -8,22 +8,26 @@ import (
 	"path/filepath"
 )
 
+// firstPages is how many pages bolt writes to a new database, all at once.
+const firstPages = 4
+
 // checkFiles finds what etcd would fault, hang or exit on, or take for empty.
 //
 // A member whose first start was cut short has a database without keys and a log without entries,
 // so it does not even know that it may vote for itself and waits for a leader forever. Nobody has
 // been told of a write yet: checkFiles removes it, and etcd starts on nothing.
 func checkFiles(dir string) error {
-	begun, err := checkLogs(dir)
+	last, err := lastEntry(dir)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, restore(dir))
 	}
+	begun := last > 0
 	path := filepath.Join(dir, "member", "snap", "db")
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && begun:
 		return fmt.Errorf("%s is missing; %s", path, restore(dir))
-	case errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 && !begun:
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !begun && info.Size() < firstPages*int64(os.Getpagesize()):
 		return os.RemoveAll(filepath.Join(dir, "member"))
 	case err != nil:
 		return err
@@ -38,11 +42,6 @@ func checkFiles(dir string) error {
 		return fmt.Errorf("%s is damaged: it has no entries, and the database has; %s", filepath.Join(dir, "member", "wal"), restore(dir))
 	case !begun:
 		return os.RemoveAll(filepath.Join(dir, "member"))
-	}
-	last, err := lastEntry(dir)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w; %s", err, restore(dir))
 	case last < applied:
 		files := logs(dir)
 		return fmt.Errorf("%s is damaged: it can be read up to entry %d, and the database has %d; %s",

@@ -14,62 +14,35 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// checkLogs finds files of the write-ahead log below dir that cannot have been written by etcd. It
-// gives a new file its name only when the first records are on the disk, so a file without them is
-// damage and no crash; etcd itself takes it for a torn write and cuts it to nothing. Begun tells
-// whether the log has entries, of which it reads the first.
-func checkLogs(dir string) (begun bool, err error) {
-	err = eachLog(dir, func(file string, decoder wal.Decoder) error {
-		record := &walpb.Record{}
-		for _, want := range []int64{wal.CrcType, wal.MetadataType} {
-			if err := decodeLog(file, decoder, record); err != nil {
-				return err
-			}
-			if record.GetType() != want {
-				return fmt.Errorf("%s is damaged: it does not begin as a log of etcd does", file)
-			}
-			if want == wal.CrcType {
-				decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
-			}
-		}
-		for !begun && decodeLog(file, decoder, record) == nil {
-			begun = record.GetType() == wal.EntryType
-		}
-		return nil
-	})
-	return begun, err
+// lastEntry returns the index of the last entry of the write-ahead log below dir, 0 if there is
+// none, or names the last file if it cannot be read.
+//
+// The files before the last are not read: they end where the next begins, so etcd, which reads them
+// all as it starts, sees what is missing and refuses it. Where the last one is to end nobody has
+// noted: etcd takes a length that is damaged for a torn write and cuts off the log there, without a
+// word. Whether that would be so, the caller knows from what the database has.
+func lastEntry(dir string) (index uint64, err error) {
+	files := logs(dir)
+	if len(files) == 0 {
+		return 0, nil
+	}
+	return readLog(files[len(files)-1])
 }
 
-// lastEntry reads the whole log and returns the index of its last entry, or names the file that
-// cannot be read. A log that ends in a torn write is fine: nobody was told of that write. But a length
-// that is damaged looks like a torn write too, and etcd would cut off the log there without a word;
-// whether that is so, the caller knows from what the database has.
-func lastEntry(dir string) (index uint64, err error) {
-	var last []byte
-	err = eachLog(dir, func(file string, decoder wal.Decoder) error {
-		for {
-			record := &walpb.Record{}
-			err := decodeLog(file, decoder, record)
-			switch {
-			case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-				return nil
-			case err != nil:
-				return err
-			case record.GetType() == wal.CrcType:
-				decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
-			case record.GetType() == wal.EntryType:
-				last = record.GetData()
-			}
+// damagedLog names the first file of the log below dir that cannot be read up to where the next one
+// begins. Etcd, when it refuses one, does not.
+func damagedLog(dir string) error {
+	files := logs(dir)
+	for i, file := range files {
+		last, err := readLog(file)
+		if err != nil {
+			return err
 		}
-	})
-	if err != nil {
-		return 0, err
+		if i+1 < len(files) && last != before(files[i+1]) {
+			return fmt.Errorf("%s is damaged: it can be read up to entry %d, and should go on to %d", file, last, before(files[i+1]))
+		}
 	}
-	var entry raftpb.Entry
-	if err := proto.Unmarshal(last, &entry); err != nil {
-		return 0, fmt.Errorf("the last entry of the log is damaged: %w", err)
-	}
-	return entry.GetIndex(), nil
+	return nil
 }
 
 // logs are the files of the log below dir, in their order.
@@ -78,29 +51,63 @@ func logs(dir string) []string {
 	return files
 }
 
-func eachLog(dir string, do func(file string, decoder wal.Decoder) error) error {
-	for _, file := range logs(dir) {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		err = do(file, wal.NewDecoder(fileutil.NewFileReader(f)))
-		f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// before returns the index of the entry that a file of the log comes after, 0 for the first file: its
+// name is 000000000000000N-INDEX.wal, with the index of its first entry.
+func before(file string) uint64 {
+	var number, first uint64
+	_, _ = fmt.Sscanf(filepath.Base(file), "%x-%x.wal", &number, &first)
+	return max(first, 1) - 1
 }
 
-func decodeLog(file string, decoder wal.Decoder, record *walpb.Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil { // a length that is negative
-			err = fmt.Errorf("%s is damaged: %v", file, p)
+// readLog reads one file of the log and returns the index of the last entry in it or before it. It
+// may end in a torn write: nobody was told of that write. But it begins with records that were on
+// the disk before etcd gave it its name; without them it is damaged, while etcd would take that
+// for a torn write too, and cut it to nothing.
+//
+// A record's checksum is of its data alone. Whether their types are good is seen from the number of
+// entries: nobody writes one again in the log of an only member, as the members of a cluster may.
+func readLog(file string) (last uint64, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	decoder, record := wal.NewDecoder(fileutil.NewFileReader(f)), &walpb.Record{}
+	for _, want := range []int64{wal.CrcType, wal.MetadataType} {
+		if err := decoder.Decode(record); err != nil || record.GetType() != want {
+			return 0, fmt.Errorf("%s is damaged: it does not begin as a log of etcd does", file)
 		}
-	}()
-	if err := decoder.Decode(record); err != nil {
-		return fmt.Errorf("%s is damaged: %w", file, err)
+		if want == wal.CrcType {
+			decoder.UpdateCRC(record.GetCrc()) // of the files before, which this one continues
+		}
+	}
+	var entry []byte
+	for last = before(file); ; {
+		err := decoder.Decode(record)
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+			return last, checkIndex(file, entry, last)
+		case err != nil && last == 0:
+			return 0, nil // a first start that was cut short
+		case err != nil:
+			return 0, fmt.Errorf("%s is damaged: %w", file, err)
+		}
+		switch record.GetType() {
+		case wal.StateType, wal.SnapshotType:
+		case wal.EntryType:
+			last, entry = last+1, record.GetData()
+		default:
+			return 0, fmt.Errorf("%s is damaged: it has a record of type %d after entry %d", file, record.GetType(), last)
+		}
+	}
+}
+
+// checkIndex compares what the last entry of a file, if there is one, says of its index with the count
+// of entries.
+func checkIndex(file string, data []byte, want uint64) error {
+	var entry raftpb.Entry
+	if err := proto.Unmarshal(data, &entry); err != nil || data != nil && entry.GetIndex() != want {
+		return fmt.Errorf("%s is damaged: its last entry should be %d and is %d", file, want, entry.GetIndex())
 	}
 	return nil
 }

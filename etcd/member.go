@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
@@ -28,6 +29,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // quotaBytes bounds the database; etcd refuses writes beyond it with a clear "no space" error.
@@ -42,9 +44,9 @@ type Member struct {
 
 // Start runs a single-member etcd on dir and returns once it serves reads and writes.
 //
-// A raft member waits one to two seconds before it stands for election, which matters when there
+// A raft member waits for some ticks before it stands for election, which makes no sense when there
 // is no other member to wait for: Start forces the first election at once, so that a new directory
-// is ready in about 0.1 s while ticks stay at the slow, cheap default.
+// is ready in about 0.1 s while ticks are slow and cheap.
 //
 // Errors: dir in use by another process, damaged files, no space; they name dir.
 func Start(ctx context.Context, dir string) (*Member, error) {
@@ -56,6 +58,9 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	}
 	m := &Member{dir: dir, failure: newFailure()}
 	if err := m.start(); err != nil {
+		if damage := damagedLog(dir); damage != nil {
+			return nil, fmt.Errorf("etcd: %w; %s", damage, restore(dir))
+		}
 		return nil, explain(dir, err)
 	}
 	if err := m.elect(ctx); err != nil {
@@ -94,9 +99,13 @@ func config(dir string, f *failure) *embed.Config {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(f))
 	cfg.QuotaBackendBytes = quotaBytes
+	// An only member sends no heartbeats and misses none, but each tick wakes an idle server. An election
+	// takes five ticks at least, and a request is given up after 5 s and two elections.
+	cfg.TickMs, cfg.ElectionMs = 500, 2500
 	// The API server compacts (see apiserver); a snapshot every 10,000 writes bounds memory and
 	// the replay after a restart.
 	cfg.SnapshotCount = 10_000
+	cfg.MaxWalFiles = 2 // those before the last snapshot are read at each start too, for nothing
 	return cfg
 }
 
@@ -105,11 +114,32 @@ func logger(f *failure) *zap.Logger {
 	cfg := logutil.DefaultZapLoggerConfig
 	cfg.Level = zap.NewAtomicLevelAt(zap.WarnLevel)
 	cfg.Sampling = nil // warnings are few; its counters take a megabyte
-	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f))
+	once := zap.WrapCore(func(c zapcore.Core) zapcore.Core { return unrepeated{c, new(atomic.Bool)} })
+	log, err := cfg.Build(zap.WithFatalHook(f), zap.WithPanicHook(f), once)
 	if err != nil {
 		return zap.NewNop() // unreachable: the configuration is etcd's own default
 	}
 	return log
+}
+
+// unrepeated writes the message once that etcd repeats without a pause as it starts, up to a thousand
+// times: while it goes through the end of a long log it refuses requests, its own first one too.
+type unrepeated struct {
+	zapcore.Core
+	written *atomic.Bool
+}
+
+// With is as of zapcore.Core.
+func (u unrepeated) With(fields []zapcore.Field) zapcore.Core {
+	return unrepeated{u.Core.With(fields), u.written}
+}
+
+// Check adds the core to those that write the entry, or does not.
+func (u unrepeated) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.Message == "failed to publish local member to cluster through raft" && u.written.Swap(true) {
+		return checked
+	}
+	return u.Core.Check(entry, checked)
 }
 
 // startRecovering turns etcd's panics over damaged files into errors: a server that dies with a

@@ -37,11 +37,6 @@ var neverTranslated = []netip.Prefix{
 	netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
-var loopback = map[dualstack.Family]netip.Prefix{
-	dualstack.IPv4: netip.MustParsePrefix("127.0.0.0/8"),
-	dualstack.IPv6: netip.MustParsePrefix("::1/128"),
-}
-
 // Rules returns what the table consists of, to be written with package nft.
 func (t Table) Rules() (nft.Schema, map[string][]nft.Element) {
 	var s nft.Schema
@@ -70,7 +65,7 @@ func (t Table) masquerade(s *nft.Schema, elements map[string][]nft.Element) {
 	}
 	for _, f := range dualstack.Families() {
 		if slices.ContainsFunc(t.Ports, func(p HostPort) bool { return p.onLoopback(f) }) {
-			*rules = append(*rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f]), nft.IsTranslated(), nft.Masquerade()))
+			*rules = append(*rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f].Addr), nft.IsTranslated(), nft.Masquerade()))
 		}
 		of := func(list []netip.Prefix) []nft.Element {
 			return nft.Ranges(slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return dualstack.OfPrefix(p) != f }))
@@ -93,41 +88,15 @@ func (t Table) masquerade(s *nft.Schema, elements map[string][]nft.Element) {
 	}
 }
 
-// Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
-// while those to ports of Pods are on their way both addresses are replaced by one that stands in for
-// them: the same as in package proxy, which tells more of them.
-var standIns = map[dualstack.Family]netip.Addr{
-	dualstack.IPv4: netip.MustParseAddr("192.0.0.8"),
-	dualstack.IPv6: netip.MustParseAddr("100::ff00"),
-}
-
-// StandInRoutes make the addresses local that stand in for loopback.
-func StandInRoutes() []LinkRoute {
-	var out []LinkRoute
-	for _, f := range dualstack.Families() {
-		out = append(out, LinkRoute{To: netip.PrefixFrom(standIns[f], standIns[f].BitLen()), Index: Loopback, Local: true})
-	}
-	return out
-}
-
 // onLoopback: the node's own processes reach the port at 127.0.0.1 or ::1, whichever f has.
 func (p HostPort) onLoopback(f dualstack.Family) bool {
-	return dualstack.Of(p.To.Addr()) == f && (!p.At.IsValid() || p.At.IsUnspecified() || p.At == own(f))
+	return dualstack.Of(p.To.Addr()) == f && (!p.At.IsValid() || p.At.IsUnspecified() || p.At == standIns[f].For)
 }
 
-func own(f dualstack.Family) netip.Addr {
-	if f == dualstack.IPv4 {
-		return loopback[f].Addr().Next()
-	}
-	return loopback[f].Addr()
-}
-
-// loopbackPorts let the node's own processes reach ports at 127.0.0.1 and ::1:
+// loopbackPorts let the node's own processes reach ports at 127.0.0.1 and ::1, see [StandIn]:
 //
-//	chain sent { type filter hook output priority raw;
-//	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 tcp dport 8080 ip saddr set 192.0.0.8 ip daddr set 192.0.0.8 }
-//	chain delivered { type filter hook input priority 150;
-//	  ip saddr 192.0.0.8 ip daddr 192.0.0.8 ct status dnat ip saddr set 127.0.0.1 ip daddr set 127.0.0.1 }
+//	chain sent { type filter hook output priority raw; … }
+//	chain delivered { type filter hook input priority 150; … }
 func (t Table) loopbackPorts() []nft.Chain {
 	var sent, delivered []nft.Rule
 	for _, f := range dualstack.Families() {
@@ -135,13 +104,11 @@ func (t Table) loopbackPorts() []nft.Chain {
 		for _, p := range t.Ports {
 			if p.onLoopback(f) {
 				some = true
-				sent = append(sent, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own(f)), nft.Is(nft.Destination(f), own(f)),
-					nft.IsPort(p.Protocol, p.Port), nft.Replace(standIns[f], standIns[f])))
+				sent = append(sent, standIns[f].Sent(nft.IsPort(p.Protocol, p.Port)))
 			}
 		}
 		if some {
-			delivered = append(delivered, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), standIns[f]), nft.Is(nft.Destination(f), standIns[f]),
-				nft.IsTranslated(), nft.Replace(own(f), own(f))))
+			delivered = append(delivered, standIns[f].Delivered())
 		}
 	}
 	return []nft.Chain{{Name: "sent", Hook: nft.Sent, Rules: sent}, {Name: "delivered", Hook: nft.Delivered, Rules: delivered}}
@@ -156,13 +123,13 @@ func (t Table) hostPorts(ofNode bool) []nft.Rule {
 	var out []nft.Rule
 	for _, p := range t.Ports {
 		f := dualstack.Of(p.To.Addr())
-		at := nft.Join(nft.IsLocal(), nft.IsFamily(f), nft.NotWithin(nft.Destination(f), loopback[f]))
+		at := nft.Join(nft.IsLocal(), nft.IsFamily(f), nft.NotWithin(nft.Destination(f), standIns[f].Around))
 		switch {
 		case !p.At.IsValid() || p.At.IsUnspecified():
 		case p.onLoopback(f) && !ofNode:
 			continue
 		case p.onLoopback(f):
-			at = nft.Join(nft.IsFamily(f), nft.Is(nft.Destination(f), standIns[f]))
+			at = nft.Join(nft.IsFamily(f), nft.Is(nft.Destination(f), standIns[f].Addr))
 		default:
 			at = nft.Join(nft.IsFamily(f), nft.Is(nft.Destination(f), p.At))
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -62,11 +63,9 @@ func furnishBox(cfg BoxConfig) error {
 	if err := enterCgroup(cfg.Cgroup + "/" + cgroupBox); err != nil {
 		return err
 	}
-	// Where Pods' network namespaces ended, so did the hold on their addresses.
-	for _, d := range []string{containerdState, cniState} {
-		if err := os.RemoveAll(filepath.Join(cfg.Root, d)); err != nil {
-			return fmt.Errorf("remove the state of the last run: %w", err)
-		}
+	err := errors.Join(os.RemoveAll(filepath.Join(cfg.Root, containerdState)), freeAddresses(filepath.Join(cfg.Root, cniState)))
+	if err != nil {
+		return fmt.Errorf("remove the state of the last run: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cut off the mounts of the box: %w", err)
@@ -75,6 +74,22 @@ func furnishBox(cfg BoxConfig) error {
 		return err
 	}
 	return mountBox(cfg.Root)
+}
+
+// freeAddresses removes what the CNI plugins know: where Pods' network namespaces ended, so did the hold on
+// their addresses. Which one host-local gave last is kept, so that it goes on behind it, as on a machine
+// that was started anew: what was an address of one Pod is not another's right afterwards, while somebody
+// may still take it for the first.
+func freeAddresses(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // the node is new
+			return nil
+		case err != nil || d.IsDir() || strings.HasPrefix(d.Name(), "last_reserved_ip."):
+			return err
+		}
+		return os.Remove(path)
+	})
 }
 
 // cniCache is where the CNI library in containerd remembers what it was told about Pods. It cannot

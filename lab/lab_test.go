@@ -15,6 +15,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // contexts is a Kubeconfigs that keeps what would be written.
@@ -35,7 +38,7 @@ func (c contexts) Remove(_ context.Context, file, cluster string) error {
 
 func newLab(t *testing.T) (*Lab, contexts) {
 	t.Helper()
-	needSandbox(t)
+	sandbox.Need(t)
 	c := contexts{}
 	return &Lab{Program: []string{"/proc/self/exe"}, Kubeconfigs: c, Cluster: joined{t}, Progress: func(string) {}}, c
 }
@@ -89,7 +92,7 @@ func machine(t *testing.T) string {
 		out = append(out, "link "+l.Attrs().Name)
 	}
 	for _, name := range forwardingSysctls {
-		v, _ := getSysctl(name)
+		v, _ := hostnet.Sysctl(name)
 		out = append(out, name+" "+v)
 	}
 	mounts, err := os.ReadFile("/proc/mounts")

@@ -1,33 +1,26 @@
 package lab
 
 import (
-	"context"
 	"encoding/pem"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
-const (
-	envSandbox = "DUET_TEST_SANDBOX" // set in the process that runs the tests
-	envServer  = "DUET_TEST_SERVER"  // set for the fake server: what it does
-)
+const envServer = "DUET_TEST_SERVER" // set for the fake server: what it does
 
-// TestMain runs the tests in network, mount and pid namespaces of their own: /run and the links
-// there are theirs alone, and with the process everything that they started ends.
+// TestMain runs the tests in a sandbox, and what they have the lab start, which is this program, too.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "server":
@@ -36,60 +29,8 @@ func TestMain(m *testing.M) {
 		playBox(os.Args[2:])
 	case len(os.Args) > 1 && os.Args[1] == "node":
 		fakeNode(os.Args[2:])
-	case os.Getenv(envSandbox) != "":
-		if err := furnishSandbox(); err != nil {
-			fmt.Fprintln(os.Stderr, "sandbox:", err)
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
-	case os.Geteuid() != 0:
-		os.Exit(m.Run()) // those that need namespaces skip themselves
 	default:
-		os.Exit(enterSandbox())
-	}
-}
-
-func enterSandbox() int {
-	self := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
-	self.Env = append(os.Environ(), envSandbox+"=1")
-	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
-	self.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID,
-		Pdeathsig:  unix.SIGKILL,
-	}
-	err := self.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return exit.ExitCode()
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "sandbox:", err)
-		return 1
-	}
-	return 0
-}
-
-func furnishSandbox() error {
-	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-		return err
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return err
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(lo)
-}
-
-func needSandbox(t *testing.T) {
-	t.Helper()
-	if os.Getenv(envSandbox) == "" {
-		t.Skip("needs root, for namespaces")
+		os.Exit(sandbox.Main(m))
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // The lab's own network, one range per family. It exists only inside the namespaces of a cluster,
@@ -104,23 +106,6 @@ func networkStands(s Settings) bool {
 	})
 	_, gone := os.Stat(filepath.Join(netnsDir, namespaceName(s.Name, memberControl)))
 	return err == nil && marked && gone == nil
-}
-
-// removePort takes a member's link off the bridge, whose namespace is net. None is no error.
-func removePort(net, port string) error {
-	return within(net, func() error {
-		link, err := netlink.LinkByName(port)
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			return nil
-		}
-		if err == nil {
-			err = netlink.LinkDel(link)
-		}
-		if err != nil {
-			return fmt.Errorf("remove %s from the bridge: %w", port, err)
-		}
-		return nil
-	})
 }
 
 // removeNetwork takes everything away that buildNetwork has made, whatever there is of it.
@@ -265,16 +250,13 @@ func prepareStack(forward bool) error {
 // The forwarding switch of each family.
 var forwardingSysctls = []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"}
 
-// setSysctl writes a value under /proc/sys of the calling thread's namespace.
+// setSysctl is [hostnet.SetSysctl] with a word on containers.
 func setSysctl(name, value string) error {
-	err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644)
+	err := hostnet.SetSysctl(name, value)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("set %s to %s: %w; a container needs --privileged for this", name, value, err)
+		return fmt.Errorf("%w; a container needs --privileged for this", err)
 	}
-	if err != nil {
-		return fmt.Errorf("set %s to %s: %w", name, value, err)
-	}
-	return nil
+	return err
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

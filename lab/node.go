@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"github.com/duetk8s/duet/hostnet"
 )
 
 // Nodes are called worker0, worker1 … in the API and in the names of their namespaces.
@@ -162,7 +164,7 @@ func buildNode(s Settings, node string) error {
 	if err := deleteNamespace(own); err != nil {
 		return err
 	}
-	if err := removePort(net, node); err != nil { // goes with the namespace, but not at once
+	if err := within(net, func() error { return hostnet.RemoveLink(node) }); err != nil { // goes with its other end, but not at once
 		return err
 	}
 	if err := createNamespace(own); err != nil {

@@ -21,6 +21,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/duetk8s/duet/cri/pause"
+	"github.com/duetk8s/duet/test/eventually"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
 // playBox is what `duet box` is.
@@ -103,7 +105,7 @@ func (joined) List(context.Context, string) (map[string]NodeInfo, error) {
 
 func needRuntime(t *testing.T) {
 	t.Helper()
-	needSandbox(t)
+	sandbox.Need(t)
 	if err := checkRuntime(); err != nil {
 		t.Skip(err)
 	}
@@ -144,7 +146,7 @@ func TestNodes(t *testing.T) {
 		t.Errorf("status of worker0: %+v", worker)
 	}
 	runtime := dialCRI(t, root)
-	sandbox := runSandbox(t, runtime)
+	pod := runSandbox(t, runtime)
 
 	if again := up(t, l, r); !again.Already {
 		t.Error("a second up did something")
@@ -156,9 +158,9 @@ func TestNodes(t *testing.T) {
 			t.Fatal(program, "does not run")
 		}
 		must(unix.Kill(old, unix.SIGKILL))
-		eventually(t, program+" to come back", func() bool { now := inBox(t, boxes[0], program); return now != 0 && now != old })
+		eventually.True(t, 10*time.Second, program+" is back", func() bool { now := inBox(t, boxes[0], program); return now != 0 && now != old })
 	}
-	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, sandbox) })
+	eventually.True(t, 10*time.Second, "the Pod is there", func() bool { return sandboxReady(runtime, pod) })
 
 	// The server alone.
 	kill(t, inspect(t, r).PID)
@@ -168,7 +170,7 @@ func TestNodes(t *testing.T) {
 	if now := boxesOf(t, r.DataDir, 2); !slices.Equal(now, boxes) {
 		t.Errorf("boxes before the server's death %v, after %v", boxes, now)
 	}
-	eventually(t, "the Pod to be there", func() bool { return sandboxReady(runtime, sandbox) })
+	eventually.True(t, 10*time.Second, "the Pod is there", func() bool { return sandboxReady(runtime, pod) })
 
 	// A box alone: what was in it has ended. Its neighbours need not learn its link anew.
 	hardware := hardwareOf(t, "nodes", "worker0")
@@ -182,7 +184,7 @@ func TestNodes(t *testing.T) {
 	if now := hardwareOf(t, "nodes", "worker0"); now != hardware {
 		t.Errorf("hardware address of worker0 before %s, after %s", hardware, now)
 	}
-	if sandboxReady(runtime, sandbox) {
+	if sandboxReady(runtime, pod) {
 		t.Error("the Pod has outlived its box")
 	}
 
@@ -256,15 +258,6 @@ func inBox(t *testing.T, box int, program string) int {
 		}
 	}
 	return 0
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func dialCRI(t *testing.T, root string) cri.RuntimeServiceClient {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/nft"
 )
 
 // needRoot is checked first, before anything is touched.
@@ -43,7 +44,7 @@ func preflight(s Settings) error {
 	if s.Uplink {
 		probes = append(probes, probe{
 			"nftables masquerading, for --uplink", "modprobe nft_masq nft_chain_nat (CONFIG_NFT_MASQ, CONFIG_NFT_NAT), or use --uplink=false",
-			func() error { return masquerade("probe", []masqueradeRule{{out: "probe0"}}) },
+			func() error { return masquerade("probe", nft.LeavesBy("probe0")) },
 		})
 	}
 	var missing []string

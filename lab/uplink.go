@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/nft"
 )
 
 // The uplink is one veth pair between the host and the bridge's namespace. Every cluster has the
@@ -91,7 +94,7 @@ func connect(cluster string, host, inside []netip.Prefix) error {
 	if err := forwardOnHost(); err != nil {
 		return err
 	}
-	if err := masquerade(namespaceName(cluster, "uplink"), masqueradeRules(name, addrs(inside))); err != nil {
+	if err := masquerade(namespaceName(cluster, "uplink"), forwarded(name, addrs(inside))...); err != nil {
 		return err
 	}
 	return within(net, func() error {
@@ -101,7 +104,7 @@ func connect(cluster string, host, inside []netip.Prefix) error {
 		if err := routeVia(uplinkLink, addrs(host)); err != nil {
 			return err
 		}
-		return masquerade(namespaceName(cluster, "uplink"), []masqueradeRule{{out: uplinkLink}})
+		return masquerade(namespaceName(cluster, "uplink"), nft.LeavesBy(uplinkLink))
 	})
 }
 
@@ -158,13 +161,13 @@ func forwardOnHost() error {
 	}
 	for _, l := range links {
 		name := strings.TrimPrefix(l, "/proc/sys/")
-		if v, err := getSysctl(name); err == nil && v == "1" {
+		if v, err := hostnet.Sysctl(name); err == nil && v == "1" {
 			wanted[name] = "2"
 		}
 	}
 	before := map[string]string{}
 	for name, value := range wanted {
-		old, err := getSysctl(name)
+		old, err := hostnet.Sysctl(name)
 		if err != nil {
 			return err
 		}
@@ -229,9 +232,4 @@ func restoreForwarding() error {
 		}
 	}
 	return os.Remove(forwardingFile)
-}
-
-func getSysctl(name string) (string, error) {
-	data, err := os.ReadFile(filepath.Join("/proc/sys", name))
-	return strings.TrimSpace(string(data)), err
 }

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 type stage struct {
@@ -89,22 +90,18 @@ func (s *stage) shows(name string) string {
 
 func (s *stage) becomes(name, want string) {
 	s.Helper()
-	for end := time.Now().Add(10 * time.Second); s.shows(name) != want; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			s.Fatalf("Service %s shows %q, want %q", name, s.shows(name), want)
-		}
-	}
+	eventually.Is(s, 10*time.Second, "Service "+name, func() string { return s.shows(name) }, want)
 }
 
 func (s *stage) told(want string) {
 	s.Helper()
 	var all []string
-	for len(s.events.Events) > 0 {
-		all = append(all, <-s.events.Events)
-	}
-	if got := strings.Join(all, " | "); got != want {
-		s.Errorf("events %q, want %q", got, want)
-	}
+	eventually.Is(s, 5*time.Second, "events", func() string {
+		for len(s.events.Events) > 0 {
+			all = append(all, <-s.events.Events)
+		}
+		return strings.Join(all, " | ")
+	}, want)
 }
 
 func (s *stage) update(svc *corev1.Service) {
@@ -117,7 +114,6 @@ func (s *stage) update(svc *corev1.Service) {
 func TestStory(t *testing.T) {
 	s := start(t, pools(t, "172.30.0.192/32,fd00:172:30::f000/116"), service("a", nil))
 	s.becomes("a", "kept fd00:172:30::f000 (VIP) 172.30.0.192 (VIP) True Assigned")
-	waitEvents(s, 2)
 	s.told("Normal EnsuringLoadBalancer Ensuring load balancer | Normal EnsuredLoadBalancer Ensured load balancer")
 
 	// One IPv4 address is all there is: the second Service waits for it.
@@ -125,7 +121,6 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.becomes("b", "kept fd00:172:30::f001 (VIP) False PoolExhausted")
-	waitEvents(s, 3)
 	s.told("Normal EnsuringLoadBalancer Ensuring load balancer | Normal EnsuredLoadBalancer Ensured load balancer" +
 		" | Warning SyncLoadBalancerFailed Error syncing load balancer: no IPv4 address is free in any pool")
 
@@ -137,11 +132,6 @@ func TestStory(t *testing.T) {
 	s.update(a)
 	s.becomes("a", "let go")
 	s.becomes("b", "kept fd00:172:30::f001 (VIP) 172.30.0.192 (VIP) True Assigned")
-}
-
-func waitEvents(s *stage, n int) {
-	for end := time.Now().Add(5 * time.Second); len(s.events.Events) < n && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
 }
 
 // What Services have when the controller starts stays theirs, whoever comes first.
@@ -226,21 +216,13 @@ func TestPools(t *testing.T) {
 	put(map[string]string{"lan": "172.30.0.200/32,fd00:172:30::f000/128"})
 	s.becomes("asks", "kept False AddressOutsidePool")
 	// Of two, one has both or each has one: whoever is first. The others wait.
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(s.shows("a")+s.shows("theirs"), "True Assigned"); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s; %s", s.shows("a"), s.shows("theirs"))
-		}
-	}
+	eventually.True(t, 10*time.Second, "a or theirs has addresses", func() bool { return strings.Contains(s.shows("a")+s.shows("theirs"), "True Assigned") })
 
 	// It grows, and all have what they want.
 	put(map[string]string{"lan": "172.30.0.200/29,fd00:172:30::f000/124"})
 	s.becomes("asks", "kept fd00:172:30::f00e (VIP) 172.30.0.206 (VIP) True Assigned")
 	for _, name := range []string{"a", "theirs"} {
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(s.shows(name), "True Assigned"); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(s.shows(name))
-			}
-		}
+		eventually.True(t, 10*time.Second, name+" has addresses", func() bool { return strings.Contains(s.shows(name), "True Assigned") })
 	}
 
 	// A node comes into the pool: what is given stays given.

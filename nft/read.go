@@ -15,7 +15,7 @@ func (t *Table) Intact() (bool, error) {
 	ours := func(data []byte, name uint16) (string, uint64, bool) {
 		var table, thing string
 		var handle uint64
-		attributes(data, func(kind uint16, value []byte) {
+		Attributes(data, func(kind uint16, value []byte) {
 			switch {
 			case kind == unix.NFTA_TABLE_NAME: // the same number for all
 				table = textOf(value)
@@ -70,9 +70,9 @@ func (t *Table) Elements(set string, each func(Element)) error {
 		m.text(unix.NFTA_SET_ELEM_LIST_TABLE, t.name)
 		m.text(unix.NFTA_SET_ELEM_LIST_SET, set)
 	}, func(data []byte) {
-		attributes(data, func(kind uint16, list []byte) {
+		Attributes(data, func(kind uint16, list []byte) {
 			if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				attributes(list, func(_ uint16, value []byte) { each(s.elementOf(value)) })
+				Attributes(list, func(_ uint16, value []byte) { each(s.elementOf(value)) })
 			}
 		})
 	})
@@ -85,14 +85,14 @@ func (t *Table) Elements(set string, each func(Element)) error {
 // elementOf reads what [Set.element] writes.
 func (s Set) elementOf(data []byte) Element {
 	var e Element
-	attributes(data, func(kind uint16, value []byte) {
+	Attributes(data, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.End = binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_KEY:
-			attributes(value, func(_ uint16, v []byte) { e.Key = string(v) })
+			Attributes(value, func(_ uint16, v []byte) { e.Key = string(v) })
 		case unix.NFTA_SET_ELEM_DATA:
-			attributes(value, func(kind uint16, v []byte) {
+			Attributes(value, func(kind uint16, v []byte) {
 				if kind == unix.NFTA_DATA_VERDICT {
 					e.Verdict = jumpOf(v)
 				} else {
@@ -106,7 +106,7 @@ func (s Set) elementOf(data []byte) Element {
 
 func jumpOf(verdict []byte) Jump {
 	var j Jump
-	attributes(verdict, func(kind uint16, value []byte) {
+	Attributes(verdict, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_VERDICT_CODE:
 			j.Goto = int32(binary.BigEndian.Uint32(value)) == unix.NFT_GOTO //nolint:gosec // it is signed

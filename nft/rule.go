@@ -250,6 +250,18 @@ func NotWithin(address Field, r netip.Prefix) Rule {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: r.Masked().Addr().AsSlice()})
 }
 
+// LeavesBy matches packets that leave by the link of this name.
+func LeavesBy(link string) Rule { return leaves(expr.CmpOpEq, link) }
+
+// LeavesByOther matches packets that leave by any link but that of this name.
+func LeavesByOther(link string) Rule { return leaves(expr.CmpOpNeq, link) }
+
+func leaves(op expr.CmpOp, link string) Rule {
+	name := make([]byte, unix.IFNAMSIZ) // zeros at the end
+	copy(name, link)
+	return Rule{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, &expr.Cmp{Op: op, Register: register, Data: name}}
+}
+
 // IsPort matches packets to a port.
 func IsPort(protocol uint8, port uint16) Rule {
 	return Join(

@@ -83,7 +83,14 @@ func (t *Table) Rebuild(s Schema, elements map[string][]Element) error {
 // Remove takes the table away; that there is none is no error.
 func (t *Table) Remove() error {
 	t.sets, t.rules = map[string]Set{}, map[string][]uint64{}
-	return t.commit(func(m *message) error { t.absent(m); return nil })
+	err := t.commit(func(m *message) error {
+		m.change(unix.NFT_MSG_DELTABLE, 0, "delete the table", func() { m.text(unix.NFTA_TABLE_NAME, t.name) })
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // absent deletes the table; it is added first so that this cannot fail.
@@ -113,7 +120,7 @@ func (t *Table) note(kind uint16, data []byte) {
 	}
 	var chain string
 	var handle uint64
-	attributes(data, func(kind uint16, value []byte) {
+	Attributes(data, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_RULE_CHAIN:
 			chain = textOf(value)

@@ -52,7 +52,7 @@ func (t *Table) concerned(kind uint16, data []byte) bool {
 		return false
 	}
 	ours := false
-	attributes(data[familyHeader:], func(kind uint16, value []byte) {
+	Attributes(data[familyHeader:], func(kind uint16, value []byte) {
 		ours = ours || kind == unix.NFTA_TABLE_NAME && textOf(value) == t.name // the same number for all kinds of things
 	})
 	return ours && data[0] == unix.NFPROTO_INET

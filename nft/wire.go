@@ -221,8 +221,8 @@ func errorOf(h nlHeader, data []byte) unix.Errno {
 	return 0
 }
 
-// attributes calls each for those in data.
-func attributes(data []byte, each func(kind uint16, value []byte)) {
+// Attributes calls each for those in data, in their order: a part of a netlink message.
+func Attributes(data []byte, each func(kind uint16, value []byte)) {
 	for len(data) >= 4 {
 		length := int(binary.NativeEndian.Uint16(data))
 		if length < 4 || length > len(data) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/duetk8s/duet/assemble"
 	"github.com/duetk8s/duet/node"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // administrator stands for a node's identity where the test is not about that.
@@ -74,11 +75,11 @@ func TestAgent(t *testing.T) {
 		}
 	}()
 
-	eventually(t, "the node registers", func() bool {
+	eventually.True(t, 30*time.Second, "the node registers", func() bool {
 		_, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		return err == nil
 	})
-	eventually(t, "the node is ready", func() bool {
+	eventually.True(t, 30*time.Second, "the node is ready", func() bool {
 		n, err := client.CoreV1().Nodes().Get(ctx, "node", metav1.GetOptions{})
 		if err != nil {
 			return false
@@ -101,7 +102,7 @@ func TestAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pod *corev1.Pod
-	eventually(t, "the pod is ready", func() bool {
+	eventually.True(t, 30*time.Second, "the pod is ready", func() bool {
 		pod, err = client.CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
 		return err == nil && node.Ready(pod)
 	})
@@ -109,7 +110,7 @@ func TestAgent(t *testing.T) {
 	if len(pod.Status.PodIPs) != 2 || len(pod.Status.HostIPs) != 2 || pod.Status.HostIP != "172.30.0.3" {
 		t.Errorf("%+v", pod.Status)
 	}
-	eventually(t, "events are told", func() bool {
+	eventually.True(t, 30*time.Second, "events are told", func() bool {
 		events, err := client.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=web,reason=Started"})
 		return err == nil && len(events.Items) == 1 && events.Items[0].Message == "Container started"
 	})
@@ -117,20 +118,11 @@ func TestAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	rt := b.Dial(t)
-	eventually(t, "nothing is left", func() bool {
+	eventually.True(t, 30*time.Second, "nothing is left", func() bool {
 		all, err := rt.ListSandboxes(ctx)
 		_, gone := client.CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
 		return err == nil && len(all) == 0 && gone != nil
 	})
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in 30 s: %s", what)
-		}
-	}
 }
 
 // startServer runs a control plane of the test's own on loopback.

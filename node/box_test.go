@@ -15,37 +15,18 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
-// boxed is set in the process that has namespaces of its own.
-const boxed = "DUET_NODE_TEST_BOX"
-
-// TestMain runs the tests that need a real runtime in namespaces of their own, which end with it,
-// with all that was started in them.
-func TestMain(m *testing.M) {
-	if os.Getuid() != 0 || os.Getenv(boxed) != "" {
-		if os.Getenv(boxed) != "" {
-			must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-			must(unix.Mount("proc", "/proc", "proc", 0, ""))
-			must(exec.Command("ip", "link", "set", "lo", "up").Run())
-		}
-		os.Exit(m.Run())
-	}
-	self := exec.Command("/proc/self/exe", os.Args[1:]...)
-	self.Env = append(os.Environ(), boxed+"=1")
-	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
-	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	if err := self.Run(); err != nil {
-		os.Exit(1)
-	}
-}
+// TestMain runs the tests that need a real runtime in a sandbox, with which all ends that was started
+// in it.
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
 
 func must(err error) {
 	if err != nil {
@@ -67,9 +48,7 @@ const (
 // newBox starts containerd, or skips the test where there is none.
 func newBox(t *testing.T) *box {
 	t.Helper()
-	if os.Getenv(boxed) == "" {
-		t.Skip("needs root")
-	}
+	sandbox.Need(t)
 	for _, program := range []string{"containerd", "runc", "ctr", "ip", "ldd"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/node/internal/probes"
 	"github.com/duetk8s/duet/node/internal/volumes"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // lab is an agent's pods over a real runtime and a pretended API.
@@ -261,11 +262,7 @@ func TestLifeOfAPod(t *testing.T) {
 	}
 	want := "hello\n# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n" +
 		pod.Status.PodIPs[0].IP + "\tweb\n" + pod.Status.PodIPs[1].IP + "\tweb\n"
-	for end := time.Now().Add(2 * time.Second); l.log(pod, 0) != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-	}
-	if got := l.log(pod, 0); got != want {
-		t.Errorf("log: %q", got)
-	}
+	eventually.Is(t, 2*time.Second, "the log", func() string { return l.log(pod, 0) }, want)
 	began = time.Now()
 	l.mark("web", 2)
 	l.until("web", "gone", gone)

@@ -13,6 +13,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/cri"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/node/internal/podstate"
@@ -72,11 +73,13 @@ func (p *pods) Run(ctx context.Context) error {
 	}
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: p.source, ObjectType: &corev1.Pod{},
-		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(o any) { p.updated(ctx, o) },
-			UpdateFunc: func(_, o any) { p.updated(ctx, o) },
-			DeleteFunc: func(o any) { p.deleted(ctx, o) },
-		},
+		Handler: listen.Seen(func(pod *corev1.Pod, gone bool) {
+			if gone {
+				p.deleted(pod)
+			} else {
+				p.updated(ctx, pod)
+			}
+		}),
 	})
 	p.running.Go(func() { informer.RunWithContext(ctx) })
 	p.running.Go(func() {
@@ -199,11 +202,7 @@ func (p *pods) worker(uid types.UID) *worker {
 }
 
 // updated takes a Pod that is new or has changed.
-func (p *pods) updated(ctx context.Context, o any) {
-	pod, ok := o.(*corev1.Pod)
-	if !ok {
-		return
-	}
+func (p *pods) updated(ctx context.Context, pod *corev1.Pod) {
 	p.mu.Lock()
 	p.byName[pod.Namespace+"/"+pod.Name] = pod
 	w := p.workers[pod.UID]
@@ -242,14 +241,7 @@ func (p *pods) updated(ctx context.Context, o any) {
 }
 
 // deleted takes a Pod that the API has no more.
-func (p *pods) deleted(_ context.Context, o any) {
-	if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = tombstone.Obj
-	}
-	pod, ok := o.(*corev1.Pod)
-	if !ok {
-		return
-	}
+func (p *pods) deleted(pod *corev1.Pod) {
 	p.mu.Lock()
 	if known := p.byName[pod.Namespace+"/"+pod.Name]; known != nil && known.UID == pod.UID {
 		delete(p.byName, pod.Namespace+"/"+pod.Name)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/node/internal/streams"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // nodeAPI is the node's own API over a real runtime, open to everybody.
@@ -242,13 +243,7 @@ func TestPreviousLog(t *testing.T) {
 	})
 	n.until("twice", "restarted", func(p *corev1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
 	for query, want := range map[string]string{"": "second\n", "previous=true": "first\n"} {
-		got := ""
-		for end := time.Now().Add(2 * time.Second); got != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			got = n.text(n.logs("twice", query))
-		}
-		if got != want {
-			t.Errorf("%q: got %q, want %q", query, got, want)
-		}
+		eventually.Is(t, 2*time.Second, query, func() string { return n.text(n.logs("twice", query)) }, want)
 	}
 	n.run("absent", "", func(p *corev1.Pod) {
 		p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "absent:1", corev1.PullNever

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 // object names a ConfigMap or Secret.
@@ -100,11 +102,7 @@ func (s *sources) watch(o object) *watched {
 	var informer cache.Controller
 	w.store, informer = cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: s.listWatch(o), ObjectType: kind,
-		Handler: cache.ResourceEventHandlerDetailedFuncs{
-			AddFunc:    func(any, bool) { told() },
-			UpdateFunc: func(_, _ any) { told() },
-			DeleteFunc: func(any) { told() },
-		},
+		Handler: listen.Keys(func(string) { told() }),
 	})
 	w.synced = informer.HasSynced
 	s.running.Go(func() { informer.RunWithContext(ctx) })

@@ -11,8 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/duetk8s/duet/cri"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // forever is a container that ends well when asked to.
@@ -94,14 +96,7 @@ func TestConfigErrorsHeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(l.box.dir, "kubelet/pods/uid-vol/volumes/kubernetes.io~configmap/v/K")
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if data, _ := os.ReadFile(file); string(data) == "2" {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the volume has not followed its ConfigMap")
-		}
-	}
+	eventually.Is(t, 20*time.Second, "the ConfigMap in the volume", func() string { data, _ := os.ReadFile(file); return string(data) }, "2")
 }
 
 func TestInitAndSidecar(t *testing.T) {
@@ -170,7 +165,8 @@ func (l *lab) exec(name, script string) string {
 	return string(stdout)
 }
 
-// TestReboot: what ran is gone, the runtime remembers it.
+// TestReboot: what ran is gone, the runtime remembers it. The API, which takes the Pods for ready, is told
+// that they are not before it is told anything else: their addresses may become others'.
 func TestReboot(t *testing.T) {
 	l := newLab(t)
 	l.run("up", forever, func(p *corev1.Pod) {
@@ -193,6 +189,10 @@ func TestReboot(t *testing.T) {
 	if err := rt.RemoveSandbox(t.Context(), sandbox); err != nil {
 		t.Fatal(err)
 	}
+	said, err := l.client.CoreV1().Pods("default").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.startAgent()
 	l.until("once", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 	for _, name := range []string{"up", "forgotten"} {
@@ -201,6 +201,13 @@ func TestReboot(t *testing.T) {
 			t.Errorf("%s", shown(pod))
 		}
 		t.Logf("%s: %+v", name, pod.Status.ContainerStatuses[0].LastTerminationState.Terminated)
+	}
+	said.Stop()
+	for e := range said.ResultChan() {
+		pod, ok := e.Object.(*corev1.Pod)
+		if ok && e.Type == watch.Modified && ready(pod) && pod.Status.ContainerStatuses[0].RestartCount == 0 {
+			t.Errorf("said to be ready after its end: %s at %v", pod.Name, pod.Status.PodIPs)
+		}
 	}
 	for _, name := range []string{"up", "once", "forgotten"} {
 		l.mark(name, 2)
@@ -264,18 +271,13 @@ func TestAgentAndRuntimeRestart(t *testing.T) {
 	}
 	l.startAgent()
 	rt := l.box.dial(t)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	eventually.Is(t, 10*time.Second, "sandboxes without the orphan", func() int {
 		all, err := rt.ListSandboxes(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(all) == 1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the orphan is still there: %v", all)
-		}
-	}
+		return len(all)
+	}, 1)
 	same := func(what string) {
 		t.Helper()
 		after := l.until("stays", "ready", ready)

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -17,6 +16,9 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -295,19 +297,17 @@ func TestRun(t *testing.T) {
 	listener := make(enqueued, 1)
 	b.Serving().AddListener(listener)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- b.Run(ctx) }()
+	background.Run(t, nil, b.Run)
 
-	waitForTimer(t, clock)
+	eventually.True(t, 10*time.Second, "Run waits", clock.HasWaiters)
 	clock.Step(243 * day)
-	waitForTimer(t, clock)
+	eventually.True(t, 10*time.Second, "Run waits", clock.HasWaiters)
 	if got := adminExpiry(t, kubeconfig); !got.Equal(first) {
 		t.Errorf("renewed too early, to %v", got)
 	}
 	clock.Step(2 * day)
 	<-listener
-	waitForTimer(t, clock)
+	eventually.True(t, 10*time.Second, "Run waits", clock.HasWaiters)
 	renewed := start.Add((245 + 365) * day)
 	if got := handshake(t, b, addr, clock); !got.Equal(renewed) {
 		t.Errorf("the server shows a certificate until %v, want %v", got, renewed)
@@ -322,7 +322,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	clock.Step(300 * day)
-	waitForTimer(t, clock)
+	eventually.True(t, 10*time.Second, "Run waits", clock.HasWaiters)
 	if got := handshake(t, b, addr, clock); !got.Equal(renewed) {
 		t.Errorf("the server shows a certificate until %v, want %v", got, renewed)
 	}
@@ -331,25 +331,11 @@ func TestRun(t *testing.T) {
 	}
 	clock.Step(time.Minute)
 	<-listener
-
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
 }
 
 type enqueued chan struct{}
 
 func (e enqueued) Enqueue() { e <- struct{}{} }
-
-func waitForTimer(t *testing.T, clock *clocktesting.FakeClock) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !clock.HasWaiters(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("Run does not wait")
-		}
-	}
-}
 
 func serveTLS(t *testing.T, b *Bundle) string {
 	t.Helper()

@@ -1,32 +1,24 @@
 package pki
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/duetk8s/duet/test/certs"
 )
 
 // A node that is taken over may have a certificate for any address. Whoever believes the cluster's
 // authority does not believe it.
 func TestSign(t *testing.T) {
 	b := ensure(t, t.TempDir(), at(0))
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+	block, _ := pem.Decode(certs.Request(t, certs.Key(t), &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: "system:node:a"}, IPAddresses: []net.IP{net.ParseIP("10.96.0.1"), net.ParseIP("fd00:10:96::1")},
-	}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := x509.ParseCertificateRequest(der)
+	}))
+	request, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}

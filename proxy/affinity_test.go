@@ -3,7 +3,9 @@ package proxy
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -61,7 +63,7 @@ func testAffinityEnds(t *testing.T, c *cluster) {
 		if remembered() == "" {
 			t.Errorf("%s after %s: no client", set, first)
 		}
-		eventually(t, set+" forgets", func() (string, bool) { got := remembered(); return got, got == "" })
+		eventually.Is(t, 30*time.Second, set+" forgets", remembered, "")
 		if got, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); got != "pod1" && got != "pod2" {
 			t.Errorf("%s: got %q", to, got)
 		}

@@ -14,7 +14,8 @@
 // # Concurrency
 //
 // Informers, and those who watch the table and the links, mark what is to be looked at; the one
-// goroutine of [Proxy.Run] owns everything else. Stale UDP flows are cut by another.
+// goroutine of [Proxy.Run] owns everything else. Stale UDP flows are cut by another, TCP flows
+// without an answer by a third.
 //
 // # Guarantees
 //

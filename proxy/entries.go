@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/nft"
 )
@@ -44,15 +46,18 @@ type groupKey struct {
 }
 
 // settle gives endpoints their indices: those that stay keep theirs unless the list gets shorter, so
-// that a change of one is a change of one element, or two.
-func (g *group) settle(want []netip.AddrPort) {
+// that a change of one is a change of one element, or two. It returns those that have gone.
+func (g *group) settle(want []netip.AddrPort) (gone []netip.AddrPort) {
 	wanted := make(map[netip.AddrPort]bool, len(want))
 	for _, e := range want {
 		wanted[e] = true
 	}
 	slots := make([]netip.AddrPort, len(want))
 	for i, e := range g.slots {
-		if i < len(slots) && wanted[e] {
+		switch {
+		case !wanted[e]:
+			gone = append(gone, e)
+		case i < len(slots):
 			slots[i] = e
 			delete(wanted, e)
 		}
@@ -68,6 +73,7 @@ func (g *group) settle(want []netip.AddrPort) {
 		slots[free] = e
 	}
 	g.slots = slots
+	return gone
 }
 
 // member numbers an endpoint among those that clients may stay with.
@@ -94,8 +100,9 @@ type service struct {
 	fronts  map[front]backends
 }
 
-// entries of a Service's ports. Numbers of groups that stay are kept.
-func (s *service) want(ports []Port, n *numbers, classes *classes) []entry {
+// want returns the entries of a Service's ports, and which endpoints of TCP have gone from them. Numbers
+// of groups that stay are kept.
+func (s *service) want(ports []Port, n *numbers, classes *classes) (entries []entry, gone []netip.AddrPort) {
 	w := writer{service: s, numbers: n, classes: classes, groups: map[groupKey]*group{}}
 	for i := range ports {
 		w.port(&ports[i])
@@ -103,10 +110,11 @@ func (s *service) want(ports []Port, n *numbers, classes *classes) []entry {
 	for key, g := range s.groups {
 		if w.groups[key] == nil {
 			delete(n.used, g.number)
+			w.leave(key.protocol, g.slots)
 		}
 	}
 	s.groups = w.groups
-	return w.out
+	return w.out, w.gone
 }
 
 // writer collects a Service's entries.
@@ -116,6 +124,14 @@ type writer struct {
 	classes *classes
 	groups  map[groupKey]*group
 	out     []entry
+	gone    []netip.AddrPort
+}
+
+// leave notes endpoints that have gone.
+func (w *writer) leave(protocol uint8, gone []netip.AddrPort) {
+	if protocol == unix.IPPROTO_TCP {
+		w.gone = append(w.gone, gone...)
+	}
 }
 
 func (w *writer) add(k kind, f dualstack.Family, key, value string) {
@@ -196,7 +212,7 @@ func (w *writer) group(p *Port, local bool) string {
 		g = &group{number: number}
 	}
 	w.groups[key] = g
-	g.settle(list)
+	w.leave(p.Protocol, g.settle(list))
 	class, ok := uint32(len(list)), true //nolint:gosec // few
 	if p.Sticky != 0 {
 		class, ok = w.classes.of(sticky{len(list), p.Sticky})

@@ -170,8 +170,8 @@ func (f *flows) clear(wrong suspects, closed []netip.Prefix) error {
 	for _, a := range s.Addresses {
 		own[a.Prefix.Addr()] = true
 	}
-	for _, l := range loopback {
-		own[l.standIn] = true
+	for _, family := range dualstack.Families() {
+		own[hostnet.StandInOf(family).Addr] = true
 	}
 	has := func(family dualstack.Family) bool {
 		return slices.ContainsFunc(slices.Collect(maps.Keys(wrong)), func(f front) bool { return f.family == family }) ||

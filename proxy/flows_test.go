@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // A UDP client that keeps its port goes over to the endpoints that there are now. Flows of others stay.
@@ -39,21 +41,21 @@ func testFlows(t *testing.T, c *cluster) {
 		}
 		c.set(web("flows", "40", balanced(30040)), endpoints("flows", pod1))
 		c.set(web("others", "41"), endpoints("others", pod1))
-		eventually(t, "the first endpoint at "+untouched, func() (string, bool) { got := ask(untouched); return got, got == "pod1" })
+		eventually.Is(t, 30*time.Second, untouched, func() string { return ask(untouched) }, "pod1")
 		for _, step := range []struct {
 			want string
 			list []string
 		}{{"pod1", []string{pod1}}, {"pod2", []string{pod2}}, {"pod2", []string{pod2, pod1}}, {"pod1", []string{pod1}}} {
 			c.set(web("flows", "40", balanced(30040)), endpoints("flows", step.list...))
 			for _, to := range fronts {
-				eventually(t, step.want+" at "+to, func() (string, bool) { got := ask(to); return got, got == step.want })
+				eventually.Is(t, 30*time.Second, to, func() string { return ask(to) }, step.want)
 			}
 		}
 		for _, s := range endpoints("flows") {
 			c.slices.Modify(s)
 		}
 		for _, to := range fronts {
-			eventually(t, "no endpoint at "+to, func() (string, bool) { got := ask(to); return got, got == "refused" })
+			eventually.Is(t, 30*time.Second, to+" without endpoints", func() string { return ask(to) }, "refused")
 		}
 		if !tracked(untouched) {
 			t.Errorf("the flow to %s is forgotten", untouched)

@@ -21,7 +21,7 @@ func testForged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for f, gateway := range map[dualstack.Family]string{dualstack.IPv4: "10.244.0.1", dualstack.IPv6: "fd00:10:244::1"} {
-		own, standIn := loopback[f].own, loopback[f].standIn
+		own, standIn := hostnet.StandInOf(f).For, hostnet.StandInOf(f).Addr
 		private, public := listenUDP(t, own), listenUDP(t, netip.MustParseAddr(gateway))
 		if err := hostnet.Within(path("pod1"), func() error {
 			at := netip.AddrPortFrom(standIn, private.LocalAddr().(*net.UDPAddr).AddrPort().Port())

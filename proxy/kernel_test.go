@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"os"
 	"slices"
 	"strings"
@@ -19,6 +18,8 @@ import (
 
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // cluster is what a proxy is told by.
@@ -58,24 +59,12 @@ func newCluster(t testing.TB, config Config) *cluster {
 	if c.proxy, err = New(c.deps, config); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	for _, i := range []cache.SharedIndexInformer{c.deps.Services, c.deps.EndpointSlices, c.deps.ServiceCIDRs, c.deps.Nodes} {
-		go i.RunWithContext(ctx)
-	}
-	go func() {
-		defer close(done)
-		if err := c.proxy.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
 	t.Cleanup(func() {
-		cancel()
-		<-done
 		if n := c.table.failed.Load(); n != 0 {
 			t.Errorf("%d changes did not fit what was there", n)
 		}
 	})
+	background.Run(t, background.Each(c.deps.Services, c.deps.EndpointSlices, c.deps.ServiceCIDRs, c.deps.Nodes), c.proxy.Run)
 	return c
 }
 
@@ -154,7 +143,7 @@ func TestTraffic(t *testing.T) {
 	c.set(web("foreign", "14", labelled("service.kubernetes.io/service-proxy-name")), endpoints("foreign", pod1))
 	c.set(web("headless", "15", labelled("service.kubernetes.io/headless")), endpoints("headless", pod1))
 	for _, address := range []string{"10.96.0.1:80", "[fd00:10:96::1]:80"} {
-		eventually(t, address, func() (string, bool) { got := call(t, "pod2", "tcp", address); return got, got != "timeout" })
+		eventually.True(t, 30*time.Second, address+" is answered", func() bool { return call(t, "pod2", "tcp", address) != "timeout" })
 	}
 
 	for _, tt := range []struct{ name, from, to, want string }{
@@ -223,6 +212,7 @@ func TestTraffic(t *testing.T) {
 	t.Run("affinity ends", func(t *testing.T) { testAffinityEnds(t, c) })
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
+	t.Run("unanswered", func(t *testing.T) { testUnanswered(t, c) })
 	t.Run("forged", testForged)
 	t.Run("other loopback", testOtherLoopback)
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })
@@ -281,19 +271,6 @@ func who(answer string) string {
 		from = "node"
 	}
 	return name + " " + from
-}
-
-// eventually waits for what an event brings.
-func eventually(t testing.TB, what string, ok func() (string, bool)) {
-	t.Helper()
-	var last string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		var done bool
-		if last, done = ok(); done {
-			return
-		}
-	}
-	t.Fatalf("never: %s; last:\n%s", what, last)
 }
 
 // wait waits until the proxy has had nothing to write for a while.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/byservice"
 	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/nft"
 )
@@ -58,6 +59,7 @@ type Table interface {
 type Proxy struct {
 	deps     Deps
 	config   Config
+	slices   byservice.Slices
 	listener listen.Listener
 	changed  chan struct{} // capacity 1
 
@@ -83,18 +85,18 @@ type Proxy struct {
 	// flows was last told of them: no flow there has to be suspected of having begun before its Service.
 	closed []netip.Prefix
 
+	unanswered *unanswered
+	gone       map[netip.AddrPort]bool // what unanswered is to be told of once it is written
+
 	unchecked []checked // sets that are still to be compared
 }
-
-// ByService is the index of EndpointSlices by the namespace/name of their Service.
-const ByService = "service"
 
 // New registers with the informers.
 func New(deps Deps, config Config) (*Proxy, error) {
 	p := &Proxy{
 		deps: deps, config: config, changed: make(chan struct{}, 1), dirty: map[string]bool{}, wide: true,
 		services: map[string]*service{}, numbers: numbers{used: map[uint32]bool{}}, classes: classes{numbers: map[sticky]uint32{}},
-		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{},
+		ledger: newLedger(), ranges: map[string][]netip.Prefix{}, stale: true, suspects: suspects{}, gone: map[netip.AddrPort]bool{},
 	}
 	if p.config.Host == nil {
 		p.config.Host = machine{}
@@ -103,17 +105,17 @@ func New(deps Deps, config Config) (*Proxy, error) {
 		p.config.Observer = unobserved{}
 	}
 	p.flows = &flows{host: p.config.Host, ready: make(chan struct{}, 1), wrong: suspects{}}
+	p.unanswered = &unanswered{host: p.config.Host, ready: make(chan struct{}, 1), gone: map[netip.AddrPort]bool{}}
 	p.ways = ways{host: p.config.Host, to: map[netip.Prefix]bool{}, stale: true}
 	if p.config.Open == nil {
 		p.config.Open = func() (Table, error) { return nft.Open(TableName) }
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{ByService: func(o any) ([]string, error) {
-		return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil
-	}}); err != nil {
-		return nil, fmt.Errorf("proxy: index EndpointSlices: %w", err)
+	var err error
+	if p.slices, err = byservice.New(deps.EndpointSlices); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.listener.To(deps.Services, observed(func(_, _ any) { p.config.Observer.ServiceChanged() }, listen.Keys(p.mark)))
-	p.listener.To(deps.EndpointSlices, observed(p.sliceChanged, listen.Both(func(s *discoveryv1.EndpointSlice) { p.mark(serviceOf(s)) })))
+	p.listener.To(deps.EndpointSlices, observed(p.sliceChanged, listen.Both(func(s *discoveryv1.EndpointSlice) { p.mark(byservice.Key(s)) })))
 	p.listener.To(deps.ServiceCIDRs, listen.Keys(func(string) { p.markWide() }))
 	p.listener.To(deps.Nodes, listen.Keys(func(name string) {
 		if name == config.Node {
@@ -124,15 +126,6 @@ func New(deps Deps, config Config) (*Proxy, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	return p, nil
-}
-
-// serviceOf a slice, "" for one of none.
-func serviceOf(s *discoveryv1.EndpointSlice) string {
-	name := s.Labels[discoveryv1.LabelServiceName]
-	if name == "" {
-		return ""
-	}
-	return s.Namespace + "/" + name
 }
 
 func (p *Proxy) mark(key string) {
@@ -213,6 +206,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	group.Go(func() { watch <- p.config.Host.WatchLinks(ctx, p.markLinks) })
 	group.Go(func() { watch <- table.Watch(ctx, p.markTaken) })
 	group.Go(func() { p.flows.run(ctx) })
+	group.Go(func() { p.unanswered.run(ctx) })
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
 	retry := time.NewTimer(0)
@@ -285,6 +279,8 @@ func (p *Proxy) sync(ctx context.Context) error {
 	p.ledger.written()
 	p.flows.forget(p.suspects, p.newlyClosed())
 	p.suspects = suspects{}
+	p.unanswered.leave(p.gone)
+	clear(p.gone)
 	p.ways.stale = p.ways.stale || links
 	err := p.ways.write(changes.came, changes.went)
 	if len(p.unchecked) > 0 {
@@ -319,7 +315,7 @@ func empty(c nft.Changes) bool {
 func (p *Proxy) look(key string) {
 	var ports []Port
 	if o, ok, err := p.deps.Services.GetStore().GetByKey(key); err == nil && ok {
-		ports = Ports(o.(*corev1.Service), p.slicesOf(key), p.config.Node)
+		ports = Ports(o.(*corev1.Service), p.slices.Of(key), p.config.Node)
 	}
 	p.take(key, ports)
 }
@@ -331,7 +327,11 @@ func (p *Proxy) take(key string, ports []Port) {
 		s = &service{}
 	}
 	old := s.entries
-	s.entries = s.want(ports, &p.numbers, &p.classes)
+	var gone []netip.AddrPort
+	s.entries, gone = s.want(ports, &p.numbers, &p.classes)
+	for _, e := range gone {
+		p.gone[e] = true
+	}
 	p.ledger.replace(old, s.entries)
 	now := fronts(ports)
 	p.suspects.compare(key, s.fronts, now, p.closed)
@@ -341,18 +341,6 @@ func (p *Proxy) take(key string, ports []Port) {
 	} else {
 		p.services[key] = s
 	}
-}
-
-func (p *Proxy) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := p.deps.EndpointSlices.GetIndexer().ByIndex(ByService, key)
-	if err != nil {
-		return nil // the index is New's
-	}
-	out := make([]*discoveryv1.EndpointSlice, len(list))
-	for i, o := range list {
-		out[i] = o.(*discoveryv1.EndpointSlice)
-	}
-	return out
 }
 
 // rebuild writes everything.

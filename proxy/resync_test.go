@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -43,7 +44,7 @@ func testRepair(t *testing.T, c *cluster) {
 		"flush set inet duet-proxy " + sourceName(dualstack.IPv4, "172.30.0.4/32"),
 	} {
 		sandbox.Run(t, "nft", damage)
-		eventually(t, "repaired after "+damage, func() (string, bool) { got := list(); return got, got == whole })
+		eventually.Is(t, 30*time.Second, "repaired after "+damage, list, whole)
 		for _, to := range []string{"10.96.0.22:80", "[fd00:10:96::22]:80", "172.31.0.22:80"} {
 			if got, _, _ := strings.Cut(call(t, "other", "tcp", to), " "); got != "pod1" && got != "pod2" {
 				t.Errorf("%s after %s: got %q", to, damage, got)

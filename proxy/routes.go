@@ -25,6 +25,8 @@ type Host interface {
 	ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error
 	// ForgetFlows of these families that match.
 	ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error
+	// ForgetUnanswered flows that are translated and match.
+	ForgetUnanswered(match func(hostnet.Flow) bool) error
 }
 
 // ways keeps the routes that Services need. It belongs to the goroutine of [Proxy.Run].
@@ -102,12 +104,12 @@ func global(a hostnet.Address) bool {
 	return !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
 }
 
-// standIns are local, see [loopback].
+// standIns are local, see [hostnet.StandIn].
 func (w *ways) standIns() []hostnet.LinkRoute {
 	var out []hostnet.LinkRoute
-	for f, l := range loopback {
+	for _, f := range dualstack.Families() {
 		if w.links[f] != 0 {
-			out = append(out, hostnet.LinkRoute{To: netip.PrefixFrom(l.standIn, l.standIn.BitLen()), Index: hostnet.Loopback, Local: true})
+			out = append(out, hostnet.StandInOf(f).Route())
 		}
 	}
 	return out
@@ -147,4 +149,8 @@ func (machine) ChangeLinkRoutes(add, remove []hostnet.LinkRoute) error {
 
 func (machine) ForgetFlows(v4, v6 bool, match func(hostnet.Flow) bool) error {
 	return hostnet.ForgetFlows(v4, v6, match)
+}
+
+func (machine) ForgetUnanswered(match func(hostnet.Flow) bool) error {
+	return hostnet.ForgetUnanswered(match)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -43,17 +45,17 @@ func testRoutes(t *testing.T, c *cluster) {
 		more = append(more, to+" dev eth0")
 	}
 	slices.Sort(more)
-	eventually(t, "more routes", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
+	eventually.Is(t, 30*time.Second, "more routes", routed, strings.Join(more, "|"))
 	for _, to := range []string{"10.97.0.30:80", "[fd00:10:97::30]:80", "192.0.2.30:80", "[2001:db8::31]:80"} {
 		if got := who(call(t, "node", "tcp", to)); got != "pod1 node" {
 			t.Errorf("%s: got %q", to, got)
 		}
 	}
 	sandbox.IP(t, "link set eth0 down\nlink set eth0 up\naddr add fd00:172:30::3/64 dev eth0 nodad\nroute add 10.244.1.0/24 via 172.30.0.4\n-6 route add fd00:10:244:1::/64 via fd00:172:30::4")
-	eventually(t, "the routes again", func() (string, bool) { got := routed(); return got, got == strings.Join(more, "|") })
+	eventually.Is(t, 30*time.Second, "the routes again", routed, strings.Join(more, "|"))
 	c.services.Delete(web("routed", "30"))
 	c.cidrs.Delete(grown.DeepCopy())
-	eventually(t, "the routes as before", func() (string, bool) { got := routed(); return got, got == before })
+	eventually.Is(t, 30*time.Second, "the routes as before", routed, before)
 }
 
 func TestChoose(t *testing.T) {

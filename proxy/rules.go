@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/duetk8s/duet/dualstack"
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
 )
 
@@ -87,11 +88,9 @@ func schema() nft.Schema {
 			nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		output.Rules = append(output.Rules, nft.Join(nft.IsFamily(f), nft.To(nft.Jump{Chain: services, Goto: true})))
 		postrouting.Rules = append(postrouting.Rules, nft.Join(nft.IsFamily(f), nft.IsTranslated(), nft.To(nft.Jump{Chain: "masquerade-" + lower(f)})))
-		own, other := loopback[f].own, loopback[f].standIn
-		sent.Rules = append(sent.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), own), nft.Is(nft.Destination(f), own),
-			nft.In(kindLoopback.of(f), nft.Protocol(), nft.DestinationPort()), nft.Replace(other, other)))
-		delivered.Rules = append(delivered.Rules, nft.Join(nft.IsFamily(f), nft.Is(nft.Source(f), other), nft.Is(nft.Destination(f), other),
-			nft.IsTranslated(), nft.Replace(own, own)))
+		loopback := hostnet.StandInOf(f)
+		sent.Rules = append(sent.Rules, loopback.Sent(nft.In(kindLoopback.of(f), nft.Protocol(), nft.DestinationPort())))
+		delivered.Rules = append(delivered.Rules, loopback.Delivered())
 	}
 	for _, f := range dualstack.Families() {
 		s.Chains = append(s.Chains, familyChains(f)...)
@@ -100,21 +99,6 @@ func schema() nft.Schema {
 }
 
 func lower(f dualstack.Family) string { return strings.ToLower(string(f)) }
-
-// Packets from and to loopback addresses cannot leave the machine: the kernel drops their answers. So
-// while those to node ports are on their way both addresses are replaced by one that stands in for
-// them and that nobody has: the dummy address of RFC 7600, and one to be discarded, of RFC 6666. It is
-// local ([ways.standIns]), and never leaves either, because such connections are masqueraded. The IPv6 one
-// has the same sum as ::1, so that no checksum changes, which the library cannot have changed in IPv6.
-// Only answers of translated connections become loopback's again: who forges the addresses, which the
-// kernel lets through in IPv6, must not reach what listens there.
-var loopback = map[dualstack.Family]struct {
-	own, standIn netip.Addr
-	all          netip.Prefix // what is sent there otherwise is not for node ports
-}{
-	dualstack.IPv4: {netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.MustParseAddr("192.0.0.8"), netip.MustParsePrefix("127.0.0.0/8")},
-	dualstack.IPv6: {netip.IPv6Loopback(), netip.MustParseAddr("100::ff00"), netip.MustParsePrefix("::1/128")},
-}
 
 // sets of a family.
 func sets(f dualstack.Family) []nft.Set {
@@ -160,7 +144,7 @@ func sets(f dualstack.Family) []nft.Set {
 //	  ip daddr @service-cidrs-ipv4 drop
 //	}
 func familyChains(f dualstack.Family) []nft.Chain {
-	at := []nft.Field{nft.Destination(f), nft.Protocol(), nft.DestinationPort()}
+	at, loopback := []nft.Field{nft.Destination(f), nft.Protocol(), nft.DestinationPort()}, hostnet.StandInOf(f)
 	find := func(services, nodePorts kind) []nft.Rule {
 		follow := nft.FollowMasked(kindClasses.of(f), classMask)
 		return []nft.Rule{
@@ -168,8 +152,8 @@ func familyChains(f dualstack.Family) []nft.Chain {
 			nft.SetPriority(services.of(f), at...),
 			follow,
 			// What is left at loopback's own address is for node ports without endpoints: refused (D6.3).
-			nft.Join(nft.Is(nft.Source(f), loopback[f].own), nft.Is(nft.Destination(f), loopback[f].own), nft.SetPriority(nodePorts.of(f), at[1:]...)),
-			nft.Join(nft.IsLocal(), nft.NotWithin(nft.Destination(f), loopback[f].all), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			nft.Join(nft.Is(nft.Source(f), loopback.For), nft.Is(nft.Destination(f), loopback.For), nft.SetPriority(nodePorts.of(f), at[1:]...)),
+			nft.Join(nft.IsLocal(), nft.NotWithin(nft.Destination(f), loopback.Around), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			follow,
 		}
 	}
@@ -183,7 +167,7 @@ func familyChains(f dualstack.Family) []nft.Chain {
 		{Name: "services-" + lower(f), Rules: only(f, services)},
 		{Name: "masquerade-" + lower(f), Rules: only(f, []nft.Rule{
 			nft.Join(nft.In(kindHairpin.of(f), nft.Source(f), nft.Destination(f)), nft.Masquerade()),
-			nft.Join(nft.Is(nft.Source(f), loopback[f].standIn), nft.Masquerade()),
+			nft.Join(nft.Is(nft.Source(f), loopback.Addr), nft.Masquerade()),
 			// Answers come back through here by themselves from this node's Pods, and to them.
 			nft.Join(nft.NotIn(kindPods.of(f), nft.Source(f)), nft.NotIn(kindPods.of(f), nft.Destination(f)), nft.Masquerade()),
 		})},

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -15,9 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
+
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 // Identity is the user that the scheduler works as; its role is the one upstream's has.
@@ -75,14 +75,16 @@ func New(deps Deps, config Config) (*Scheduler, error) {
 // Run schedules until ctx ends, and returns when all goroutines are gone. It runs once. It listens
 // to the informers only meanwhile: where another server leads, nothing piles up here.
 func (s *Scheduler) Run(ctx context.Context) error {
-	stop, synced, err := s.listen()
-	if err != nil {
-		return err
+	var listener listen.Listener
+	defer listener.Stop()
+	listener.To(s.deps.Nodes.Informer(), listen.Seen(func(n *corev1.Node, gone bool) { s.inbox.post(func() { s.nodeSeen(n, gone) }) }))
+	listener.To(s.deps.Pods.Informer(), listen.Seen(func(p *corev1.Pod, gone bool) { s.inbox.post(func() { s.podSeen(p, gone) }) }))
+	if err := listener.Err(); err != nil {
+		return fmt.Errorf("scheduler: watch Pods and Nodes: %w", err)
 	}
-	defer stop()
 	s.writes.Go(func() { s.reports.run(ctx) })
 	defer s.writes.Wait()
-	cache.WaitFor(ctx, "", synced...)
+	listener.Synced(ctx)
 	for ctx.Err() == nil {
 		s.inbox.deliver()
 		if w := s.pending.pop(); w != nil {
@@ -95,49 +97,6 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// listen has the informers post what they see.
-func (s *Scheduler) listen() (stop func(), synced []cache.DoneChecker, err error) {
-	var handles []func() error
-	add := func(informer cache.SharedIndexInformer, seen func(obj any, gone bool)) {
-		handle, failed := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { seen(obj, false) },
-			UpdateFunc: func(_, obj any) { seen(obj, false) },
-			DeleteFunc: func(obj any) {
-				if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-					obj = last.Obj
-				}
-				seen(obj, true)
-			},
-		})
-		if failed != nil {
-			err = errors.Join(err, failed)
-			return
-		}
-		synced = append(synced, handle.HasSyncedChecker())
-		handles = append(handles, func() error { return informer.RemoveEventHandler(handle) })
-	}
-	add(s.deps.Nodes.Informer(), func(obj any, gone bool) {
-		if n, ok := obj.(*corev1.Node); ok {
-			s.inbox.post(func() { s.nodeSeen(n, gone) })
-		}
-	})
-	add(s.deps.Pods.Informer(), func(obj any, gone bool) {
-		if p, ok := obj.(*corev1.Pod); ok {
-			s.inbox.post(func() { s.podSeen(p, gone) })
-		}
-	})
-	stop = func() {
-		for _, remove := range handles {
-			_ = remove() // fails only if the informer has ended
-		}
-	}
-	if err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("scheduler: watch Pods and Nodes: %w", err)
-	}
-	return stop, synced, nil
 }
 
 func (s *Scheduler) nodeSeen(n *corev1.Node, gone bool) {

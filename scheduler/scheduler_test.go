@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // events keeps what is recorded.
@@ -63,7 +64,6 @@ type story struct {
 // run plays a story with a scheduler running.
 func run(t *testing.T, play func(*story)) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
 		s := &story{t: t, client: fake.NewClientset(), events: &events{}}
 		s.client.PrependReactor("create", "pods", s.bind)
 		factory := informers.NewSharedInformerFactory(s.client, 0)
@@ -71,16 +71,10 @@ func run(t *testing.T, play func(*story)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		factory.Start(ctx.Done())
-		done := make(chan error)
-		go func() { done <- scheduler.Run(ctx) }()
+		stop := background.Run(t, factory, scheduler.Run)
 		synctest.Wait()
 		play(s)
 		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		factory.Shutdown()
 		time.Sleep(time.Minute) // timers of retries
 	})
 }

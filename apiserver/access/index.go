@@ -11,6 +11,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/duetk8s/duet/controllers/listen"
 )
 
 // Index holds all roles and bindings, arranged by subject. It is a [cache.ResourceEventHandler]:
@@ -106,12 +108,9 @@ func (x *Index) OnUpdate(_, obj any) { x.record(obj) }
 
 // OnDelete forgets a role or binding.
 func (x *Index) OnDelete(obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch o := obj.(type) {
+	switch o := listen.Last(obj).(type) {
 	case *rbacv1.ClusterRole:
 		delete(x.roles, keyOf(o))
 	case *rbacv1.Role:

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"slices"
 	"testing"
 
@@ -16,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/duetk8s/duet/test/certs"
 )
 
 func TestPreparePod(t *testing.T) {
@@ -130,14 +131,10 @@ func TestPrepareCertificateSigningRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "alice"}}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{
 		Username: "root", SignerName: "kubernetes.io/kube-apiserver-client", // nobody asks in another's name
 		Usages:  []certificatesv1.KeyUsage{certificatesv1.UsageClientAuth},
-		Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
+		Request: certs.Request(t, key, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "alice"}}),
 	}}
 	PrepareCertificateSigningRequest(ctx, r, nil)
 	if r.Spec.Username != "alice" || r.Spec.UID != "7" || r.Spec.Extra["k"][0] != "v" {

@@ -1,7 +1,6 @@
 package nodeauth_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/duetk8s/duet/apiserver/access"
 	"github.com/duetk8s/duet/apiserver/nodeauth"
+	"github.com/duetk8s/duet/test/background"
 )
 
 // podOf reads the spec of a Pod that is called like its node, "mine" or "other".
@@ -57,11 +57,7 @@ func newGraph(t *testing.T, known []runtime.Object, later ...runtime.Object) *no
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	shared.StartWithContext(ctx)
-	shared.WaitForCacheSyncWithContext(ctx)
-	stop()
-	shared.Shutdown()
+	background.Synced(t, shared)()
 	for _, o := range later {
 		if err := client.Tracker().Add(o); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package clusterroleaggregation
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 // role makes a ClusterRole: "name +label <label: resources".
@@ -54,7 +55,7 @@ func show(roles []rbacv1.ClusterRole) string {
 // TestStory changes roles one after the other and looks at all rules in between.
 func TestStory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
+		ctx := t.Context()
 		client := fake.NewClientset(role("view +edit <view"), role("edit <edit"), role("v +view: pods services"), role("e +edit: secrets"))
 		conflicts := 1
 		client.PrependReactor("update", "clusterroles", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -68,9 +69,7 @@ func TestStory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		factory.Start(ctx.Done())
-		done := make(chan error)
-		go func() { done <- controller.Run(ctx) }()
+		background.Run(t, factory, controller.Run)
 
 		roles := client.RbacV1().ClusterRoles()
 		for _, step := range []struct {
@@ -113,10 +112,5 @@ func TestStory(t *testing.T) {
 			}
 		}
 		t.Logf("%d updates", writes)
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		factory.Shutdown()
 	})
 }

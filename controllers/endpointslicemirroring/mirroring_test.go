@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 func endpoints(addresses, notReady string) *corev1.Endpoints {
@@ -69,18 +70,15 @@ func TestStory(t *testing.T) {
 	api := client.DiscoveryV1().EndpointSlices("default")
 	becomes := func(want string) (list []discoveryv1.EndpointSlice) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		eventually.Is(t, 10*time.Second, "slices", func() string {
 			all, err := api.List(ctx, metav1.ListOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if shown(all.Items) == want {
-				return all.Items
-			}
-			if time.Now().After(end) {
-				t.Fatalf("slices are %q, want %q", shown(all.Items), want)
-			}
-		}
+			list = all.Items
+			return shown(list)
+		}, want)
+		return list
 	}
 	list := becomes("IPv4 192.0.2.1 !192.0.2.2; IPv6 2001:db8::1")
 	if got := fmt.Sprint(list[0].Labels, list[0].Annotations, list[0].OwnerReferences[0].Kind); got !=

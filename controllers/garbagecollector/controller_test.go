@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // stage is a running collector on a fake API that deletes as the real one does: finalizers hold
@@ -168,13 +169,7 @@ func (s *stage) shows() string {
 
 func (s *stage) want(want string) {
 	s.Helper()
-	var got string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if got = s.shows(); got == want {
-			return
-		}
-	}
-	s.Fatalf("got  %s\nwant %s", got, want)
+	eventually.Is(s, 10*time.Second, "what exists", s.shows, want)
 }
 
 // watched waits until the kinds are watched: the fake API, unlike the real one, forgets what
@@ -183,12 +178,9 @@ func (s *stage) watched(kinds ...schema.GroupVersionResource) {
 	s.Helper()
 	<-s.ready
 	for _, gvr := range kinds {
-		watched := func(a clienttesting.Action) bool { return a.Matches("watch", gvr.Resource) }
-		for end := time.Now().Add(10 * time.Second); !slices.ContainsFunc(s.client.Actions(), watched); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				s.Fatalf("%s are not watched", gvr.Resource)
-			}
-		}
+		eventually.True(s, 10*time.Second, gvr.Resource+" are watched", func() bool {
+			return slices.ContainsFunc(s.client.Actions(), func(a clienttesting.Action) bool { return a.Matches("watch", gvr.Resource) })
+		})
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 type stage struct {
@@ -91,13 +92,7 @@ func (s *stage) shows() string {
 
 func (s *stage) want(want string) {
 	s.Helper()
-	var got string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if got = s.shows(); got == want {
-			return
-		}
-	}
-	s.Fatalf("got\n%s\nwant\n%s", got, want)
+	eventually.Is(s, 10*time.Second, "what is kept", s.shows, want)
 }
 
 const (

@@ -52,8 +52,13 @@ func (l *Listener) Stop() {
 // Objects returns a handler that tells of every object of type T that comes, changes or goes: as it is
 // now, or as it was last seen.
 func Objects[T any](tell func(T)) cache.ResourceEventHandlerFuncs {
-	told := of(tell)
-	return cache.ResourceEventHandlerFuncs{AddFunc: told, UpdateFunc: func(_, obj any) { told(obj) }, DeleteFunc: told}
+	return Seen(func(o T, _ bool) { tell(o) })
+}
+
+// Seen is Objects that tells which are gone.
+func Seen[T any](tell func(o T, gone bool)) cache.ResourceEventHandlerFuncs {
+	there, gone := of(func(o T) { tell(o, false) }), of(func(o T) { tell(o, true) })
+	return cache.ResourceEventHandlerFuncs{AddFunc: there, UpdateFunc: func(_, obj any) { there(obj) }, DeleteFunc: gone}
 }
 
 // Both is Objects that tells of a changed object as it was, too: for what is kept by something that an

@@ -2,6 +2,7 @@ package listen_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,9 @@ func TestHandlers(t *testing.T) {
 		"objects": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Objects(func(p *corev1.Pod) { tell(p.Name) })
 		}, "added new deleted missed"},
+		"seen": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
+			return listen.Seen(func(p *corev1.Pod, gone bool) { tell(fmt.Sprint(p.Name, ":", gone)) })
+		}, "added:false new:false deleted:true missed:true"},
 		"of an interface": {func(tell func(string)) cache.ResourceEventHandlerFuncs {
 			return listen.Objects(func(o metav1.Object) { tell(o.GetName()) })
 		}, "added new deleted missed"},

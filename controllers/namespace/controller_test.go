@@ -20,6 +20,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // stage is a running controller on a fake API in which deletecollection removes the objects
@@ -131,24 +132,15 @@ func (s *stage) shows(name string) string {
 
 func (s *stage) want(want string) {
 	s.Helper()
-	var got string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if got = s.shows("x"); got == want {
-			return
-		}
-	}
-	s.Fatalf("got\n%s\nwant\n%s", got, want)
+	eventually.Is(s, 10*time.Second, "namespace x", func() string { return s.shows("x") }, want)
 }
 
 // until waits for an action of the metadata client.
 func (s *stage) until(verb, resource string) {
 	s.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if slices.ContainsFunc(s.metadata.Actions(), func(a clienttesting.Action) bool { return a.Matches(verb, resource) }) {
-			return
-		}
-	}
-	s.Fatalf("never: %s %s", verb, resource)
+	eventually.True(s, 10*time.Second, verb+" "+resource, func() bool {
+		return slices.ContainsFunc(s.metadata.Actions(), func(a clienttesting.Action) bool { return a.Matches(verb, resource) })
+	})
 }
 
 func TestEmptyNamespaceGoesAtOnce(t *testing.T) {
@@ -222,16 +214,11 @@ func TestStandardNamespaces(t *testing.T) {
 	}
 
 	s := start(t, nil, []runtime.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-node-lease"}}})
-	watching := func() bool {
+	eventually.True(t, 10*time.Second, "namespaces are watched", func() bool {
 		return slices.ContainsFunc(s.client.Actions(), func(a clienttesting.Action) bool { return a.Matches("watch", "namespaces") })
-	}
-	for !watching() {
-		time.Sleep(time.Millisecond)
-	}
+	})
 	if err := s.client.CoreV1().Namespaces().Delete(t.Context(), "kube-node-lease", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for s.shows("kube-node-lease") != "[]" {
-		time.Sleep(time.Millisecond)
-	}
+	eventually.Is(t, 10*time.Second, "kube-node-lease", func() string { return s.shows("kube-node-lease") }, "[]")
 }

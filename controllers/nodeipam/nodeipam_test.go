@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 func prefixes(list string) (out []netip.Prefix) {
@@ -112,17 +113,13 @@ func TestController(t *testing.T) {
 	nodes := client.CoreV1().Nodes()
 	blocks := func(name, want string) {
 		t.Helper()
-		var got string
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		eventually.Is(t, 10*time.Second, "blocks of "+name, func() string {
 			node, err := nodes.Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got = strings.Join(node.Spec.PodCIDRs, " "); got == want {
-				return
-			}
-		}
-		t.Errorf("%s has %q, want %q", name, got, want)
+			return strings.Join(node.Spec.PodCIDRs, " ")
+		}, want)
 	}
 	create := func(name string) {
 		t.Helper()

@@ -2,7 +2,6 @@ package nodelifecycle
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,6 +19,9 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -75,10 +77,7 @@ func newStage(t *testing.T, objects ...runtime.Object) *stage {
 		t.Fatal(err)
 	}
 	s.Controller = c
-	ctx, stop := context.WithCancel(context.Background())
-	shared.StartWithContext(ctx)
-	t.Cleanup(func() { stop(); shared.Shutdown() })
-	shared.WaitForCacheSyncWithContext(ctx)
+	background.Synced(t, shared)
 	if err := c.begin(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +105,10 @@ func (s *stage) says(name string, status corev1.ConditionStatus, at time.Time) {
 	if _, err := s.client.CoreV1().Nodes().UpdateStatus(s.Context(), n, metav1.UpdateOptions{}); err != nil {
 		s.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	eventually.True(s, 10*time.Second, name+" is heard", func() bool {
 		known, err := s.deps.Nodes.Lister().Get(name)
-		if err == nil && condition(&known.Status, corev1.NodeReady).LastHeartbeatTime.Time.Equal(at) && isReady(known) == (status == corev1.ConditionTrue) {
-			return
-		}
-	}
-	s.Fatal("not heard:", name)
+		return err == nil && condition(&known.Status, corev1.NodeReady).LastHeartbeatTime.Time.Equal(at) && isReady(known) == (status == corev1.ConditionTrue)
+	})
 }
 
 // shows is the state of Nodes and Pods, one line each: "n Unknown unreachable:NoExecute", "p Ready".
@@ -140,8 +136,7 @@ func (s *stage) shows() string {
 // becomes has all Nodes looked at until everything is as wanted.
 func (s *stage) becomes(want string) {
 	s.Helper()
-	var got string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	eventually.Is(s, 10*time.Second, "Nodes and Pods", func() string {
 		nodes, err := s.client.CoreV1().Nodes().List(s.Context(), metav1.ListOptions{})
 		if err != nil {
 			s.Fatal(err)
@@ -151,11 +146,8 @@ func (s *stage) becomes(want string) {
 				s.Fatal(err)
 			}
 		}
-		if got = s.shows(); got == want {
-			return
-		}
-	}
-	s.Fatalf("got\n%s\nwant\n%s", got, want)
+		return s.shows()
+	}, want)
 }
 
 // textOf is "KEY:EFFECT KEY:EFFECT", without what all of Kubernetes' own keys begin with.

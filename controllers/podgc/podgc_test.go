@@ -1,7 +1,6 @@
 package podgc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/background"
 )
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -39,11 +40,8 @@ func newStage(t *testing.T, most int, objects ...runtime.Object) *stage {
 	}
 	c.mostEnded = most
 	s.Controller = c
-	ctx, stop := context.WithCancel(context.Background())
-	shared.StartWithContext(ctx)
-	t.Cleanup(func() { stop(); shared.Shutdown() })
-	shared.WaitForCacheSyncWithContext(ctx)
-	c.listener.Synced(ctx)
+	background.Synced(t, shared)
+	c.listener.Synced(t.Context())
 	s.client.ClearActions()
 	return s
 }

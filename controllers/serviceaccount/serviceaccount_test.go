@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // TestRun: what a namespace gets, what comes back, and what is left alone.
@@ -53,21 +54,11 @@ func TestRun(t *testing.T) {
 		}
 		return strings.Join(lines, "\n")
 	}
-	becomes := func(what, want string) {
-		t.Helper()
-		var got string
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if got = shows(); got == want {
-				return
-			}
-		}
-		t.Fatalf("%s: got\n%s\nwant\n%s", what, got, want)
-	}
 	const prod = `prod/default
 prod/robot
 prod/kube-root-ca.crtmap[ca.crt:the CA]
 prod/settingsmap[ca.crt:theirs]`
-	becomes("at the start", prod)
+	eventually.Is(t, 10*time.Second, "at the start", shows, prod)
 	gone := metav1.DeleteOptions{}
 	for what, do := range map[string]func() error{
 		"account deleted": func() error { return client.CoreV1().ServiceAccounts("prod").Delete(ctx, account, gone) },
@@ -82,10 +73,10 @@ prod/settingsmap[ca.crt:theirs]`
 		if err := do(); err != nil {
 			t.Fatal(err)
 		}
-		becomes(what, prod)
+		eventually.Is(t, 10*time.Second, what, shows, prod)
 	}
 	if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "dev"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	becomes("a new namespace", "dev/default\n"+strings.Replace(prod, "prod/kube", "dev/kube-root-ca.crtmap[ca.crt:the CA]\nprod/kube", 1))
+	eventually.Is(t, 10*time.Second, "a new namespace", shows, "dev/default\n"+strings.Replace(prod, "prod/kube", "dev/kube-root-ca.crtmap[ca.crt:the CA]\nprod/kube", 1))
 }

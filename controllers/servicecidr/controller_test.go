@@ -20,6 +20,7 @@ import (
 
 	"github.com/duetk8s/duet/clusterip"
 	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // stage is a running controller on a fake API, which keeps objects with a deletionTimestamp.
@@ -66,26 +67,9 @@ func (s *stage) shows(name string) string {
 	return text
 }
 
-func (s *stage) waitFor(what string, ok func() bool) {
-	s.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			s.Fatalf("never: %s", what)
-		}
-	}
-}
-
 func (s *stage) wantShows(name, want string) {
 	s.Helper()
-	var got string
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if got = s.shows(name); got == want {
-			return
-		}
-		if time.Now().After(end) {
-			s.Fatalf("%s: %s\nwant %s", name, got, want)
-		}
-	}
+	eventually.Is(s, 10*time.Second, name, func() string { return s.shows(name) }, want)
 }
 
 // witnesses are the addresses watched one by one, in order.
@@ -129,13 +113,13 @@ func TestDeletionWaitsForEachAddress(t *testing.T) {
 	s.wantShows("a", showsBlocked)
 	for left := 3; left > 0; left-- {
 		before := 3 - left
-		s.waitFor("a witness", func() bool { return len(s.witnesses()) > before })
+		eventually.True(s, 10*time.Second, "a witness", func() bool { return len(s.witnesses()) > before })
 		witness := s.witnesses()[before]
 		if err := s.client.NetworkingV1().IPAddresses().Delete(t.Context(), witness, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.waitFor("the finalizer gone", func() bool { return s.shows("a")[:3] == "let" })
+	eventually.True(s, 10*time.Second, "the finalizer gone", func() bool { return s.shows("a")[:3] == "let" })
 }
 
 func TestDeletionEndsWhenAnotherCovers(t *testing.T) {
@@ -146,7 +130,7 @@ func TestDeletionEndsWhenAnotherCovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"a", "b"} {
-		s.waitFor("the finalizer gone", func() bool { return s.shows(name)[:3] == "let" })
+		eventually.True(s, 10*time.Second, "the finalizer gone", func() bool { return s.shows(name)[:3] == "let" })
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // TestClean: which Secrets are deleted at once, and which an hour later.
@@ -64,8 +66,7 @@ func TestClean(t *testing.T) {
 	if got := deleted(); got != "over zone" {
 		t.Errorf("at once: %s", got)
 	}
-	for end := time.Now().Add(10 * time.Second); len(c.informer.GetStore().List()) != 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
+	eventually.Is(t, 10*time.Second, "Secrets left", func() int { return len(c.informer.GetStore().List()) }, 5)
 	clock.SetTime(now.Add(time.Hour))
 	if got := deleted(); got != "soon" {
 		t.Errorf("an hour later: %s", got)

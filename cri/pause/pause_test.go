@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 func TestPrograms(t *testing.T) {
@@ -60,20 +62,11 @@ func TestReaps(t *testing.T) {
 		out, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", proc, c.Process.Pid))
 		return strings.TrimSpace(string(out))
 	}
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				state, _ := os.ReadFile(proc + "/status")
-				t.Fatalf("waited in vain for %s\n%s", what, state)
-			}
-		}
-	}
-	await("the program to run with an orphan", func() bool {
+	eventually.True(t, 5*time.Second, "the program runs with an orphan", func() bool {
 		exe, _ := os.Readlink(proc + "/exe")
 		return exe == program && children() != ""
 	})
-	await("the orphan to be reaped", func() bool { return children() == "" })
+	eventually.Is(t, 5*time.Second, "the orphan", children, "")
 	state, err := os.ReadFile(proc + "/stat")
 	if err != nil || !strings.Contains(string(state), "(pause) S ") {
 		t.Errorf("the program does not wait: %s, %v", state, err)

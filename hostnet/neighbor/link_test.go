@@ -1,7 +1,6 @@
 package neighbor
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"strings"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -43,15 +44,7 @@ func open(t *testing.T, ns string, e ear) *Link {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	background.Run(t, nil, l.Run)
 	return l
 }
 
@@ -94,17 +87,18 @@ func asks(t *testing.T, addr string) string {
 	}); err != nil {
 		t.Error(err)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	at := ""
+	eventually.True(t, 10*time.Second, "it is known who has "+addr, func() bool {
 		f := strings.Fields(sandbox.Run(t, "ip", "-n", "client", "neigh", "show", addr))
 		switch {
 		case len(f) > 4 && f[3] == "lladdr":
-			return f[4]
+			at = f[4]
 		case len(f) > 3 && f[len(f)-1] == "FAILED":
-			return "nobody"
-		case time.Now().After(end):
-			return strings.Join(f, " ")
+			at = "nobody"
 		}
-	}
+		return at != ""
+	})
+	return at
 }
 
 func TestLink(t *testing.T) {
@@ -163,12 +157,12 @@ func TestLink(t *testing.T) {
 	}
 	ear2.hears(t, "beat hello")
 	sandbox.IP(t, "-n node2 link set eth0 down\n-n node2 link set eth0 up")
-	for len(ear2) == 0 && t.Context().Err() == nil { // the bridge needs a moment
+	eventually.True(t, 10*time.Second, "the bridge forwards beats again", func() bool {
 		if err := one.Beat([]byte("again")); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return len(ear2) > 0
+	})
 	ear2.hears(t, "beat again")
 }
 

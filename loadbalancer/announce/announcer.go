@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/byservice"
 	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/hostnet/neighbor"
@@ -63,6 +64,7 @@ type Link interface {
 type Announcer struct {
 	deps     Deps
 	config   Config
+	slices   byservice.Slices
 	listener listen.Listener
 	wake     chan struct{} // capacity 1
 	news     chan func()   // from the link, for Run's goroutine
@@ -79,8 +81,6 @@ type Announcer struct {
 	open    *opened // nil: not on a link
 }
 
-const byService = "loadbalancer.announce.service"
-
 // New registers with the informers.
 func New(deps Deps, config Config) (*Announcer, error) {
 	a := &Announcer{
@@ -90,13 +90,14 @@ func New(deps Deps, config Config) (*Announcer, error) {
 	if a.config.Host == nil {
 		a.config.Host = machine{}
 	}
-	if err := deps.EndpointSlices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) { return []string{serviceOf(o.(*discoveryv1.EndpointSlice))}, nil }}); err != nil {
-		return nil, fmt.Errorf("announce: index EndpointSlices: %w", err)
+	var err error
+	if a.slices, err = byservice.New(deps.EndpointSlices); err != nil {
+		return nil, fmt.Errorf("announce: %w", err)
 	}
 	changed := func(service string) { a.note(func() { a.services[service] = true }) }
 	a.listener.To(deps.Services, listen.Keys(changed))
 	a.listener.To(deps.EndpointSlices, listen.Objects(func(s *discoveryv1.EndpointSlice) {
-		if key := serviceOf(s); key != "" {
+		if key := byservice.Key(s); key != "" {
 			changed(key)
 		}
 	}))
@@ -107,14 +108,6 @@ func New(deps Deps, config Config) (*Announcer, error) {
 		return nil, fmt.Errorf("announce: %w", err)
 	}
 	return a, nil
-}
-
-// serviceOf a slice, "" for one of none.
-func serviceOf(s *discoveryv1.EndpointSlice) string {
-	if s.Labels[discoveryv1.LabelServiceName] == "" {
-		return ""
-	}
-	return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
 }
 
 // note changes what Run has to look at, and wakes it.
@@ -198,7 +191,7 @@ func (a *Announcer) lookAt(key string) bool {
 	var now Claim
 	claims := false
 	if o, exists, err := a.deps.Services.GetStore().GetByKey(key); err == nil && exists {
-		now, claims = ClaimOf(o.(*corev1.Service), a.slicesOf(key))
+		now, claims = ClaimOf(o.(*corev1.Service), a.slices.Of(key))
 	}
 	before, claimed := a.claims[key]
 	if claims {
@@ -207,18 +200,6 @@ func (a *Announcer) lookAt(key string) bool {
 		delete(a.claims, key)
 	}
 	return claims != claimed || !reflect.DeepEqual(before, now)
-}
-
-func (a *Announcer) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := a.deps.EndpointSlices.GetIndexer().ByIndex(byService, key)
-	if err != nil {
-		return nil // the index is New's
-	}
-	out := make([]*discoveryv1.EndpointSlice, len(list))
-	for i, o := range list {
-		out[i] = o.(*discoveryv1.EndpointSlice)
-	}
-	return out
 }
 
 func (a *Announcer) lookAtNodes() bool {

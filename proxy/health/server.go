@@ -17,12 +17,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/byservice"
 	"github.com/duetk8s/duet/controllers/listen"
+	"github.com/duetk8s/duet/controllers/queue"
 	"github.com/duetk8s/duet/dualstack"
-	"github.com/duetk8s/duet/proxy"
 )
 
 const (
@@ -34,12 +33,9 @@ const (
 	headerTimeout = 5 * time.Second
 	// idleTimeout bounds how long it keeps a connection between questions; monitors ask every few seconds.
 	idleTimeout = time.Minute
-	// What fails is tried again after these times.
-	retryFirst, retryLast = 100 * time.Millisecond, 30 * time.Second
 )
 
-// Deps are what the server is told by. The caller runs the informers; that of EndpointSlices has the
-// index of proxy.New.
+// Deps are what the server is told by. The caller runs the informers.
 type Deps struct {
 	Services, EndpointSlices, Nodes cache.SharedIndexInformer
 	Events                          record.EventRecorder
@@ -57,9 +53,10 @@ type Server struct {
 	deps     Deps
 	config   Config
 	gauge    *Gauge
+	slices   byservice.Slices
 	listener listen.Listener
-	queue    workqueue.TypedRateLimitingInterface[string] // Services, by namespace/name; "": the server itself
-	// Below: Run's alone.
+	queue    *queue.Queue[string] // Services, by namespace/name; "": the server itself
+	// Below: the queue's one worker's alone.
 	open    map[string]*opened
 	serving sync.WaitGroup
 }
@@ -69,13 +66,17 @@ func New(deps Deps, config Config, gauge *Gauge) (*Server, error) {
 	if config.Port == 0 {
 		config.Port = defaultPort
 	}
-	s := &Server{
-		deps: deps, config: config, gauge: gauge, open: map[string]*opened{},
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](retryFirst, retryLast)),
+	s := &Server{deps: deps, config: config, gauge: gauge, open: map[string]*opened{}}
+	s.queue = queue.New(s.sync)
+	var err error
+	if s.slices, err = byservice.New(deps.EndpointSlices); err != nil {
+		return nil, fmt.Errorf("proxy health: %w", err)
 	}
 	s.listener.To(deps.Services, listen.Keys(s.queue.Add))
 	s.listener.To(deps.EndpointSlices, listen.Both(func(slice *discoveryv1.EndpointSlice) {
-		s.queue.Add(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
+		if key := byservice.Key(slice); key != "" {
+			s.queue.Add(key)
+		}
 	}))
 	if err := s.listener.Err(); err != nil {
 		return nil, fmt.Errorf("proxy health: %w", err)
@@ -91,24 +92,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		s.serving.Wait()
 	}()
-	defer context.AfterFunc(ctx, s.queue.ShutDown)()
 	s.queue.Add("")
-	if !s.listener.Synced(ctx) {
-		return nil
+	if s.listener.Synced(ctx) {
+		s.queue.Run(ctx, 1)
 	}
-	for {
-		key, end := s.queue.Get()
-		if end {
-			return nil
-		}
-		if err := s.sync(ctx, key); err != nil {
-			klog.FromContext(ctx).Error(err, "Health not served, trying again", "service", key)
-			s.queue.AddRateLimited(key)
-		} else {
-			s.queue.Forget(key)
-		}
-		s.queue.Done(key)
-	}
+	return nil
 }
 
 // sync opens and closes what a Service, or the server itself, has.
@@ -119,7 +107,7 @@ func (s *Server) sync(ctx context.Context, key string) error {
 	} else {
 		if o, ok, err := s.deps.Services.GetStore().GetByKey(key); err == nil && ok {
 			svc = o.(*corev1.Service)
-			want = Wanted(svc, s.slicesOf(key), s.config.Node)
+			want = Wanted(svc, s.slices.Of(key), s.config.Node)
 		}
 	}
 	now := s.open[key]
@@ -140,10 +128,11 @@ func (s *Server) sync(ctx context.Context, key string) error {
 	now.set(want)
 	changed, err := now.adjust(ctx)
 	s.gauge.metrics.healthPorts.Add(float64(changed))
-	if err != nil && svc != nil && s.queue.NumRequeues(key) == 0 {
+	if err != nil && svc != nil && !now.failed {
 		s.deps.Events.Eventf(svc, corev1.EventTypeWarning, "FailedToStartServiceHealthcheck",
 			"node %s failed to start healthcheck %q on port %d: %v", s.config.Node, key, want.Port, err)
 	}
+	now.failed = err != nil
 	return err
 }
 
@@ -151,18 +140,6 @@ func (s *Server) closed(key string) {
 	s.gauge.metrics.healthPorts.Sub(float64(len(s.open[key].servers)))
 	s.open[key].close()
 	delete(s.open, key)
-}
-
-func (s *Server) slicesOf(key string) []*discoveryv1.EndpointSlice {
-	list, err := s.deps.EndpointSlices.GetIndexer().ByIndex(proxy.ByService, key)
-	if err != nil {
-		return nil // the index is proxy.New's
-	}
-	out := make([]*discoveryv1.EndpointSlice, len(list))
-	for i, o := range list {
-		out[i] = o.(*discoveryv1.EndpointSlice)
-	}
-	return out
 }
 
 // own is what the server says about the proxy.
@@ -232,6 +209,7 @@ type opened struct {
 	servers map[dualstack.Family]*http.Server
 	handler http.Handler // nil: what there is to say about a Service
 	serving *sync.WaitGroup
+	failed  bool // somewhere, when it was tried last
 
 	mu   sync.Mutex
 	want Check

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,14 +12,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/duetk8s/duet/proxy"
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/sandbox"
 )
 
@@ -47,29 +46,11 @@ func newCluster(t *testing.T) *cluster {
 		Services: informer(c.services, &corev1.Service{}), EndpointSlices: informer(c.slices, &discoveryv1.EndpointSlice{}),
 		Nodes: informer(c.nodes, &corev1.Node{}), Events: c.events,
 	}
-	if _, err := proxy.New(proxy.Deps{ // has the index made
-		Services: deps.Services, EndpointSlices: deps.EndpointSlices, Nodes: deps.Nodes,
-		ServiceCIDRs: informer(fcache.NewFakeControllerSource(), &networkingv1.ServiceCIDR{}),
-	}, proxy.Config{Node: here, Observer: c.gauge}); err != nil {
-		t.Fatal(err)
-	}
 	s, err := New(deps, Config{Node: here}, c.gauge)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	for _, i := range []cache.SharedIndexInformer{deps.Services, deps.EndpointSlices, deps.Nodes} {
-		go i.RunWithContext(ctx)
-	}
-	go func() {
-		defer close(done)
-		if err := s.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	c.stop = func() { cancel(); <-done }
-	t.Cleanup(c.stop)
+	c.stop = background.Run(t, background.Each(deps.Services, deps.EndpointSlices, deps.Nodes), s.Run)
 	return c
 }
 
@@ -93,19 +74,14 @@ func ask(t *testing.T, host string, port int, path string) (answer string, heade
 	return fmt.Sprint(got.StatusCode, " ", string(body)), got.Header
 }
 
-// within waits until a port says this in IPv4 and that in IPv6; a code is what an answer begins with.
-func within(t *testing.T, port int, path, v4, v6 string) {
+// says waits until a port answers with this code in IPv4 and with that in IPv6, or is "refused".
+func says(t *testing.T, port int, path, v4, v6 string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	eventually.Is(t, 20*time.Second, fmt.Sprint("port ", port), func() string {
 		got4, _ := ask(t, "127.0.0.1", port, path)
 		got6, _ := ask(t, "::1", port, path)
-		if strings.HasPrefix(got4, v4) && strings.HasPrefix(got6, v6) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("port %d: got %q and %q, want %q and %q", port, got4, got6, v4, v6)
-		}
-	}
+		return strings.Fields(got4)[0] + " " + strings.Fields(got6)[0]
+	}, v4+" "+v6)
 }
 
 func (c *cluster) set(svc *corev1.Service, lines ...string) {
@@ -127,7 +103,7 @@ func TestCheckPorts(t *testing.T) {
 	c := newCluster(t)
 	both := []string{"10.96.0.1", "fd00:96::1"}
 	c.set(balanced("one", 30100, both...), "10.244.0.2 node0 ready", "fd00::2 node1 ready", "10.244.0.3 node0 ready")
-	within(t, 30100, "/", "200", "503")
+	says(t, 30100, "/", "200", "503")
 	body, header := ask(t, "127.0.0.1", 30100, "/any/path")
 	if want := "200 {\n\t\"service\": {\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"one\"\n\t},\n\t\"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}\n"; body != want {
 		t.Errorf("got %s, want %s", body, want)
@@ -144,32 +120,32 @@ func TestCheckPorts(t *testing.T) {
 	}
 
 	c.set(balanced("one", 30100, both...), "10.244.0.2 node0 ending", "fd00::2 node0 ready", "10.244.0.3 node1 ready")
-	within(t, 30100, "/", "503", "200")
+	says(t, 30100, "/", "503", "200")
 	c.set(balanced("four", 30104, both[0]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30104, "/", "200", "refused")
+	says(t, 30104, "/", "200", "refused")
 	c.set(balanced("six", 30106, both[1]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30106, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "200")
 	c.set(balanced("six", 30106, both[1], both[0]), "10.244.0.2 node0 ready", "fd00::2 node0 ready")
-	within(t, 30106, "/", "200", "200")
+	says(t, 30106, "/", "200", "200")
 	if n := gather(t, c.gauge)["duet_proxy_health_check_ports"].GetGauge().GetValue(); n != 7 { // with the server's own two
 		t.Errorf("%v ports open, want 7", n)
 	}
 	c.set(balanced("six", 30106, both[1]))
-	within(t, 30106, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "200")
 	c.set(balanced("six", 30116, both[1]))
-	within(t, 30116, "/", "refused", "200")
-	within(t, 30106, "/", "refused", "refused")
+	says(t, 30116, "/", "refused", "200")
+	says(t, 30106, "/", "refused", "refused")
 	cluster := balanced("four", 0, both[0])
 	cluster.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	c.set(cluster)
-	within(t, 30104, "/", "refused", "refused")
+	says(t, 30104, "/", "refused", "refused")
 	c.services.Delete(balanced("one", 30100, both...))
-	within(t, 30100, "/", "refused", "refused")
+	says(t, 30100, "/", "refused", "refused")
 	c.set(balanced("two", 30100, both...), "10.244.0.2 node0 ready") // a port is free again
-	within(t, 30100, "/", "200", "503")
+	says(t, 30100, "/", "200", "503")
 
 	c.fallBehind() // such a proxy is no good for a load balancer
-	within(t, 30100, "/", "503", "503")
+	says(t, 30100, "/", "503", "503")
 	if got, _ := ask(t, "127.0.0.1", 30100, "/"); !strings.Contains(got, `"serviceProxyHealthy": false`) {
 		t.Errorf("stale: %s", got)
 	}
@@ -179,8 +155,8 @@ func TestCheckPorts(t *testing.T) {
 	default:
 	}
 	c.stop()
-	within(t, 30100, "/", "refused", "refused")
-	within(t, defaultPort, "/livez", "refused", "refused")
+	says(t, 30100, "/", "refused", "refused")
+	says(t, defaultPort, "/livez", "refused", "refused")
 }
 
 // TestTakenPort: somebody else has the port in one family.
@@ -199,7 +175,7 @@ func TestTakenPort(t *testing.T) {
 		t.Errorf("the other family: %s", got)
 	}
 	taken.Close()
-	within(t, 30100, "/", "200", "200")
+	says(t, 30100, "/", "200", "200")
 	select {
 	case e := <-c.events.Events:
 		t.Errorf("one more event: %s", e)
@@ -219,8 +195,8 @@ func TestOwnHealth(t *testing.T) {
 	}
 	check := func(healthz, livez string) {
 		t.Helper()
-		within(t, defaultPort, "/healthz", healthz, healthz)
-		within(t, defaultPort, "/livez", livez, livez)
+		says(t, defaultPort, "/healthz", healthz, healthz)
+		says(t, defaultPort, "/livez", livez, livez)
 	}
 	c.nodes.Add(node())
 	check("200", "200")

@@ -10,12 +10,40 @@ import (
 	"context"
 	"sync"
 	"testing"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
 )
 
 // Informers is a factory of any kind, as [k8s.io/client-go/informers.SharedInformerFactory].
 type Informers interface {
 	StartWithContext(ctx context.Context)
 	Shutdown()
+}
+
+// Each has informers that come from no factory run together.
+func Each(informers ...cache.SharedIndexInformer) Informers { return &each{informers: informers} }
+
+type each struct {
+	informers []cache.SharedIndexInformer
+	group     sync.WaitGroup
+}
+
+func (e *each) StartWithContext(ctx context.Context) {
+	for _, i := range e.informers {
+		e.group.Go(func() { i.RunWithContext(ctx) })
+	}
+}
+
+func (e *each) Shutdown() { e.group.Wait() }
+
+// Synced starts informers and returns when they have all that there is. They go on until stop is called
+// or the test ends.
+func Synced(t testing.TB, factory informers.SharedInformerFactory) (stop func()) {
+	t.Helper()
+	stop = Run(t, factory, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	factory.WaitForCacheSyncWithContext(t.Context())
+	return stop
 }
 
 // Run starts informers (nil for none) and run, a component's Run, until stop is called or the test

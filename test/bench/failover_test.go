@@ -18,6 +18,7 @@ import (
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/loadbalancer/announce"
 	"github.com/duetk8s/duet/test/cluster"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 const (
@@ -45,14 +46,14 @@ func BenchmarkFailover(b *testing.B) {
 	var gaps, returns [2][]time.Duration
 	for range failovers {
 		dials := knock(b, outside, vips)
-		await(b, "an answer", func() bool { return dials[0].total() > 0 && dials[1].total() > 0 })
+		eventually.True(b, cluster.Patience, "an answer", func() bool { return dials[0].total() > 0 && dials[1].total() > 0 })
 		for _, d := range dials {
 			d.longest() // begins anew
 		}
 		ip(b, "-n duet-"+c.Name+"-net link set worker1 down")
 		c.Kill(b, cluster.Box, "worker1")
 		before := [2]int{dials[0].total(), dials[1].total()}
-		await(b, "answers of the other node", func() bool { return dials[0].total() > before[0]+20 && dials[1].total() > before[1]+20 })
+		eventually.True(b, cluster.Patience, "answers of the other node", func() bool { return dials[0].total() > before[0]+20 && dials[1].total() > before[1]+20 })
 		for i, d := range dials {
 			gaps[i] = append(gaps[i], d.longest())
 		}
@@ -74,15 +75,6 @@ func BenchmarkFailover(b *testing.B) {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func await(b *testing.B, what string, done func() bool) {
-	b.Helper()
-	for end := time.Now().Add(cluster.Patience); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			b.Fatalf("no %s", what)
-		}
-	}
-}
-
 // balancer makes a Service that a node is elected for, and returns its addresses, IPv4 first.
 func (c *lab) balancer(b *testing.B, node string) (vips []netip.Addr) {
 	b.Helper()
@@ -101,7 +93,7 @@ func (c *lab) balancer(b *testing.B, node string) (vips []netip.Addr) {
 		if announce.Elect(svc.UID, []announce.Station{{Node: "worker0"}, {Node: "worker1"}}) != node {
 			continue
 		}
-		await(b, "addresses", func() bool {
+		eventually.True(b, cluster.Patience, "addresses", func() bool {
 			if svc, err = c.CoreV1().Services("default").Get(b.Context(), name, metav1.GetOptions{}); err != nil {
 				b.Fatal(err)
 			}

@@ -25,12 +25,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 const (
 	// Patience is for what takes a second or two on an idle machine.
 	Patience = 90 * time.Second
-	glance   = 50 * time.Millisecond
 )
 
 // Lab is a cluster that `duet up` made.
@@ -187,13 +188,5 @@ func (l *Lab) Kill(t testing.TB, what Part, node string) {
 // Eventually waits until problem returns nothing.
 func Eventually(t testing.TB, what string, problem func() string) {
 	t.Helper()
-	for end := time.Now().Add(Patience); ; time.Sleep(glance) {
-		text := problem()
-		if text == "" {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("waiting for %s: %s", what, text)
-		}
-	}
+	eventually.Is(t, Patience, what, problem, "")
 }

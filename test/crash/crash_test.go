@@ -22,6 +22,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 const clients = 16
@@ -168,19 +170,13 @@ func drain(t *testing.T, s *server, all []*client) {
 	for _, c := range all {
 		deleteAll(t, c)
 	}
-	var left int
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(glance) {
+	eventually.Is(t, patience, "ServiceCIDRs left without any Service, with the default one", func() int {
 		ranges := &networkingv1.ServiceCIDRList{}
 		if err := all[0].networking.Get().Resource("servicecidrs").Do(t.Context()).Into(ranges); err != nil {
 			t.Fatal(err)
 		}
-		if left = len(ranges.Items); left == 1 {
-			break
-		}
-	}
-	if left != 1 {
-		t.Errorf("%d ServiceCIDRs are left without any Service, want the default one", left)
-	}
+		return len(ranges.Items)
+	}, 1)
 	s.stop(t)
 	d := readDisk(t, s.dir)
 	for _, f := range d.disagreements() {

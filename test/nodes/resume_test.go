@@ -68,7 +68,8 @@ func TestUpResumes(t *testing.T) {
 	l.Down(t) // again is no error
 }
 
-// reborn waits until a Pod runs in a container other than before.
+// reborn waits until a Pod runs in a container other than before. Its addresses are others too: for a
+// while somebody may think of the old ones as the Pod's.
 func (l *lab) reborn(t *testing.T, before *corev1.Pod) (now *corev1.Pod) {
 	t.Helper()
 	cluster.Eventually(t, before.Name+" in a new container", func() string {
@@ -84,6 +85,11 @@ func (l *lab) reborn(t *testing.T, before *corev1.Pod) (now *corev1.Pod) {
 		now = pod
 		return ""
 	})
+	for _, ip := range now.Status.PodIPs {
+		if slices.Contains(before.Status.PodIPs, ip) {
+			t.Errorf("%s was given %s again", now.Name, ip.IP)
+		}
+	}
 	return now
 }
 

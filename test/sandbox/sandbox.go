@@ -1,5 +1,5 @@
-// Package sandbox runs the tests of a package in a network namespace and with a /run of their own,
-// which end with the process. Only tests import it.
+// Package sandbox runs the tests of a package in network, mount and PID namespaces and with a /run of
+// their own: what they link, mount and start ends with the process. Only tests import it.
 //
 // A test binary begins with
 //
@@ -36,7 +36,9 @@ func Main(m *testing.M) int {
 	self := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	self.Env = append(os.Environ(), env+"=1")
 	self.Stdin, self.Stdout, self.Stderr = os.Stdin, os.Stdout, os.Stderr
-	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	self.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL,
+	}
 	err := self.Run()
 	var exit *exec.ExitError
 	switch {
@@ -53,8 +55,10 @@ func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return err
 	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-		return err
+	for kind, at := range map[string]string{"tmpfs": "/run", "proc": "/proc"} {
+		if err := unix.Mount(kind, at, kind, 0, ""); err != nil {
+			return err
+		}
 	}
 	return exec.CommandContext(context.Background(), "ip", "link", "set", "lo", "up").Run()
 }
@@ -63,7 +67,7 @@ func furnish() error {
 func Need(t testing.TB) {
 	t.Helper()
 	if os.Getenv(env) == "" {
-		t.Skip("needs root, for a network namespace")
+		t.Skip("needs root, for namespaces")
 	}
 }
 

@@ -164,6 +164,13 @@ func (ld *load) failed() string {
 	return text
 }
 
+// losses counts the failures so far.
+func (ld *load) losses() int {
+	ld.mu.Lock()
+	defer ld.mu.Unlock()
+	return len(ld.failures)
+}
+
 // end stops asking and tells what happened.
 func (ld *load) end(t testing.TB) {
 	t.Helper()

@@ -235,6 +235,8 @@ func TestAgentsKilled(t *testing.T) {
 // The endpoint on it leaves; the load balancer's address that it had moves to worker0.
 func TestNodeKilled(t *testing.T) {
 	s := newStage(t, "a0", "a1")
+	s.Create(t, s.server("neighbour", "worker1")) // must not be asked when the node is back, at whatever address
+	s.Ready(t, "neighbour")
 	pod := s.load(t, "Pod", s.inPod(t, s.client), "load", nil, s.at(t, "ClusterIP")...)
 	pod.every(t, "a0", "a1")
 	moving := s.balancerAt(t, 1)
@@ -256,8 +258,7 @@ func TestNodeKilled(t *testing.T) {
 		}
 	}
 
-	// Connections that were begun before still ask a1's address, and its next owner may answer them or
-	// refuse: as with every Service proxy, TCP that has no answer yet stays where it was sent.
+	lost := pod.losses()
 	s.Up(t)
 	pod.every(t, "a0", "a1")
 	cluster.Eventually(t, "the load balancer at worker1 again", func() string {
@@ -267,9 +268,17 @@ func TestNodeKilled(t *testing.T) {
 		return ""
 	})
 	balancer.goOn(t)
+	if now := pod.losses(); now != lost {
+		t.Errorf("%d requests failed when the node came back", now-lost)
+	}
 	for _, ld := range (loads{pod, balancer}) {
 		ld.end(t)
 		t.Log(ld.name, ld.failed())
+		for line, tl := range ld.now() {
+			if tl.by["neighbour"] > 0 {
+				t.Errorf("%s: %s was answered by neighbour", ld.name, line)
+			}
+		}
 	}
 }
 

@@ -2,16 +2,11 @@ package identity
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,18 +24,19 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	testclock "k8s.io/utils/clock/testing"
+
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/certs"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // server is as much of an API server as a node needs to get its certificates.
 type server struct {
 	*httptest.Server
-	t   *testing.T
-	key *ecdsa.PrivateKey
-	ca  *x509.Certificate
-	// Serving certificates are of another authority, which nodes do not know.
-	nodesKey *ecdsa.PrivateKey
-	nodesCA  *x509.Certificate
-	clock    clock.PassiveClock
+	t     *testing.T
+	ca    *certs.Authority
+	nodes *certs.Authority // of serving certificates; nodes do not know it
+	clock clock.PassiveClock
 
 	mu       sync.Mutex
 	verdict  certificatesv1.RequestConditionType // "": none
@@ -57,57 +53,19 @@ func newServer(t *testing.T) *server {
 		t: t, clock: clock.RealClock{}, verdict: certificatesv1.CertificateApproved, life: time.Hour, wake: make(chan struct{}),
 		open: map[string]*certificatesv1.CertificateSigningRequest{},
 	}
-	s.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	s.ca = s.sign(authority("ca"), &s.key.PublicKey)
-	s.nodesKey, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	s.nodesCA = s.signBy(nil, s.nodesKey, authority("nodes-ca"), &s.nodesKey.PublicKey)
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	own := s.sign(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, &key.PublicKey)
+	s.ca, s.nodes = certs.New(t, "ca"), certs.New(t, "nodes-ca")
+	own := s.ca.Issue(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	pool := x509.NewCertPool()
-	pool.AddCert(s.ca)
+	pool.AddCert(s.ca.Certificate)
 	s.Server = httptest.NewUnstartedServer(s)
 	s.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{own.Raw}, PrivateKey: key}},
+		Certificates: []tls.Certificate{own},
 		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: pool, Time: func() time.Time { return s.clock.Now() },
 	}
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
-}
-
-func authority(name string) *x509.Certificate {
-	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-}
-
-func (s *server) sign(template *x509.Certificate, public any) *x509.Certificate {
-	s.t.Helper()
-	return s.signBy(s.ca, s.key, template, public)
-}
-
-// signBy signs with a certificate of a key, or makes the template its own if there is none.
-func (s *server) signBy(parent *x509.Certificate, key *ecdsa.PrivateKey, template *x509.Certificate, public any) *x509.Certificate {
-	s.t.Helper()
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if template.NotAfter.IsZero() {
-		template.NotBefore, template.NotAfter = time.Now().Add(-100*time.Hour), time.Now().Add(100000*time.Hour)
-	}
-	if parent == nil {
-		parent = template
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return c
-}
-
-func (s *server) caPEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Raw})
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -177,11 +135,11 @@ func (s *server) answer(csr *certificatesv1.CertificateSigningRequest) {
 	}
 	block, _ := pem.Decode(csr.Spec.Request)
 	request, _ := x509.ParseCertificateRequest(block.Bytes)
-	use, ca, key := x509.ExtKeyUsageClientAuth, s.ca, s.key
+	use, ca := x509.ExtKeyUsageClientAuth, s.ca
 	if csr.Spec.SignerName == certificatesv1.KubeletServingSignerName {
-		use, ca, key = x509.ExtKeyUsageServerAuth, s.nodesCA, s.nodesKey
+		use, ca = x509.ExtKeyUsageServerAuth, s.nodes
 	}
-	c := s.signBy(ca, key, &x509.Certificate{
+	c := ca.Sign(&x509.Certificate{
 		Subject: request.Subject, DNSNames: request.DNSNames, IPAddresses: request.IPAddresses, ExtKeyUsage: []x509.ExtKeyUsage{use},
 		NotBefore: s.clock.Now(), NotAfter: s.clock.Now().Add(s.life),
 	}, request.PublicKey)
@@ -216,7 +174,7 @@ func (s *server) with(c Config) *Identity {
 		c.Name = "worker0"
 	}
 	if c.CA == nil {
-		c.CA = s.caPEM()
+		c.CA = s.ca.PEM()
 	}
 	c.Server = s.URL
 	i, err := New(c)
@@ -243,16 +201,6 @@ func (s *server) ask(i *Identity) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen[len(s.seen)-1]
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
 }
 
 func TestBootstrap(t *testing.T) {
@@ -293,9 +241,9 @@ func TestBootstrapRefused(t *testing.T) {
 		ca                []byte
 		rejected          bool
 	}{
-		{"no token", "", "and no bootstrap token to ask for one; make one on the server with `duet token create`", s.caPEM(), false},
-		{"bad token", "zzzzzz.0123456789abcdef", `does not accept the bootstrap token "zzzzzz" (expired, or of another cluster)`, s.caPEM(), true},
-		{"another cluster's CA", token, "is not a server of this cluster's CA", stranger.caPEM(), true},
+		{"no token", "", "and no bootstrap token to ask for one; make one on the server with `duet token create`", s.ca.PEM(), false},
+		{"bad token", "zzzzzz.0123456789abcdef", `does not accept the bootstrap token "zzzzzz" (expired, or of another cluster)`, s.ca.PEM(), true},
+		{"another cluster's CA", token, "is not a server of this cluster's CA", stranger.ca.PEM(), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := s.with(Config{CA: tt.ca, Token: tt.token, Dir: t.TempDir()}).Bootstrap(t.Context())
@@ -321,9 +269,9 @@ func TestBootstrapPatience(t *testing.T) {
 	s.set("")
 	i, done := s.node(dir, token), make(chan error)
 	go func() { done <- i.Bootstrap(t.Context()) }()
-	eventually(t, "a request", func() bool { return len(s.requested()) == 1 })
+	eventually.True(t, 10*time.Second, "a request", func() bool { return len(s.requested()) == 1 })
 	s.set(certificatesv1.CertificateDenied)
-	eventually(t, "another request", func() bool { return len(s.requested()) == 2 })
+	eventually.True(t, 10*time.Second, "another request", func() bool { return len(s.requested()) == 2 })
 	s.set(certificatesv1.CertificateApproved)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -331,7 +279,7 @@ func TestBootstrapPatience(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.set("")
 	go func() { done <- s.node(t.TempDir(), token).Bootstrap(ctx) }()
-	eventually(t, "a request", func() bool { return len(s.requested()) == 3 })
+	eventually.True(t, 10*time.Second, "a request", func() bool { return len(s.requested()) == 3 })
 	cancel()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "join the cluster: context canceled") {
 		t.Errorf("after cancel: %v", err)
@@ -348,9 +296,8 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := s.ask(i)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- i.Run(ctx) }()
+	ctx := t.Context()
+	stop := background.Run(t, nil, i.Run)
 
 	// The serving certificate waits for the addresses, and a handshake for the certificate.
 	type answer struct {
@@ -380,22 +327,23 @@ func TestRotation(t *testing.T) {
 	// The same addresses in another order are nothing new, others are.
 	i.SetAddresses([]netip.Addr{netip.MustParseAddr("fd00:172:30::3"), netip.MustParseAddr("172.30.0.3")})
 	i.SetAddresses([]netip.Addr{netip.MustParseAddr("172.30.0.9")})
-	eventually(t, "a certificate for the new address", func() bool { return fmt.Sprint(i.serving.current().Leaf.IPAddresses) == "[172.30.0.9]" })
+	eventually.True(t, 10*time.Second, "a certificate for the new address", func() bool { return fmt.Sprint(i.serving.current().Leaf.IPAddresses) == "[172.30.0.9]" })
 	if n := len(s.requested()); n != 3 {
 		t.Errorf("%d requests", n)
 	}
 
 	// Both in time, with the node's own certificate, and the server sees the new one.
-	eventually(t, "timers", func() bool { return fake.HasWaiters() })
+	client, serving := i.client.current(), i.serving.current()
+	eventually.True(t, 10*time.Second, "timers", fake.HasWaiters)
 	for range 26 {
 		fake.Step(time.Minute)
 		time.Sleep(5 * time.Millisecond)
 	}
-	eventually(t, "both renewed", func() bool {
+	eventually.True(t, 10*time.Second, "both renewed", func() bool {
 		fake.Step(time.Second) // one that failed is tried again
-		return len(s.requested()) == 5
+		return i.client.current() != client && i.serving.current() != serving
 	})
-	eventually(t, "the new certificate", func() bool { got := s.ask(i); return got != first && strings.HasPrefix(got, "system:node:worker0 ") })
+	eventually.True(t, 10*time.Second, "the new certificate", func() bool { got := s.ask(i); return got != first && strings.HasPrefix(got, "system:node:worker0 ") })
 	for _, r := range s.requested()[3:] {
 		if !strings.HasPrefix(r, "system:node:worker0 ") {
 			t.Errorf("renewed as %s", r)
@@ -410,10 +358,7 @@ func TestRotation(t *testing.T) {
 	if other := newServer(t).with(Config{Dir: dir, Clock: fake}); other.client.current() != nil || other.serving.current() != nil {
 		t.Error("certificates of another cluster are used")
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
 	if len(left) != 2 || len(hidden) != 0 {

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/listen"
+	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/nft"
 )
@@ -71,7 +73,7 @@ type Host interface {
 type Network struct {
 	config  Config
 	host    Host
-	synced  cache.DoneChecker
+	nodes   listen.Listener
 	changed chan struct{} // capacity 1: something is to be looked at
 	tried   chan struct{} // closed when all was brought to the wanted state once, or that failed
 
@@ -95,15 +97,14 @@ func New(c Config) (*Network, error) {
 		}
 		n.host = machine{table}
 	}
-	handle, err := c.Nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	n.nodes.To(c.Nodes, cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { n.wake() },
 		UpdateFunc: func(old, now any) { n.nodeChanged(old, now) },
 		DeleteFunc: func(any) { n.wake() },
 	})
-	if err != nil {
+	if err := n.nodes.Err(); err != nil {
 		return nil, fmt.Errorf("watch Nodes: %w", err)
 	}
-	n.synced = handle.HasSyncedChecker()
 	return n, nil
 }
 
@@ -156,7 +157,7 @@ func (n *Network) Run(ctx context.Context) error {
 	group.Go(func() { watch <- n.host.WatchTable(ctx, n.tableTaken) })
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
-	cache.WaitFor(ctx, "", n.synced)
+	n.nodes.Synced(ctx)
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	backoff := retryFirst
@@ -334,7 +335,9 @@ func (machine) SetRoutes(r []hostnet.Route) error               { return hostnet
 func (m machine) SetTable(t hostnet.Table) error {
 	err := m.table.Rebuild(t.Rules())
 	if len(t.Ports) > 0 {
-		err = errors.Join(err, hostnet.ChangeLinkRoutes(hostnet.StandInRoutes(), nil))
+		for _, f := range dualstack.Families() {
+			err = errors.Join(err, hostnet.ChangeLinkRoutes([]hostnet.LinkRoute{hostnet.StandInOf(f).Route()}, nil))
+		}
 	}
 	return err
 }

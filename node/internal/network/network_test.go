@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // fakeHost is a machine that remembers what it was given.
@@ -87,16 +89,6 @@ func (h *fakeHost) read(fn func(*fakeHost) bool) bool {
 	return fn(h)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
-}
-
 // A machine that was started anew has the configuration of before, and nothing else yet.
 func TestAwait(t *testing.T) {
 	client := fake.NewClientset(node("a 10.244.0.0/24 172.30.0.3"), node("b 10.244.1.0/24 172.30.0.4"))
@@ -109,22 +101,16 @@ func TestAwait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- n.Run(ctx) }()
-	time.AfterFunc(50*time.Millisecond, func() { factory.Start(ctx.Done()) }) // later than a Pod could start
-	n.Await(ctx)
+	background.Run(t, nil, n.Run)
+	time.AfterFunc(50*time.Millisecond, func() { factory.StartWithContext(t.Context()) }) // later than a Pod could start
+	n.Await(t.Context())
 	if !host.read(func(h *fakeHost) bool { return len(h.routes) == 1 && h.table != nil }) {
 		t.Error("Pods may start without routes")
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }
 
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx := t.Context()
 	client := fake.NewClientset(node("a - 172.30.0.3"), node("b 10.244.1.0/24 172.30.0.4"))
 	factory := informers.NewSharedInformerFactory(client, 0)
 	dir, host := filepath.Join(t.TempDir(), "conf.d"), &fakeHost{fail: errors.New("no")}
@@ -132,9 +118,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.Start(ctx.Done())
-	done := make(chan error)
-	go func() { done <- n.Run(ctx) }()
+	stop := background.Run(t, factory, n.Run)
 	file := filepath.Join(dir, ConfigFile)
 	exists := func() bool { _, err := os.Stat(file); return err == nil }
 	put := func(text string) {
@@ -144,35 +128,35 @@ func TestRun(t *testing.T) {
 		}
 	}
 
-	eventually(t, "the directory", func() bool { _, err := os.Stat(dir); return err == nil })
+	eventually.True(t, 10*time.Second, "the directory", func() bool { _, err := os.Stat(dir); return err == nil })
 	if exists() {
 		t.Error("a configuration without a range")
 	}
 	put("a 10.244.0.0/24 172.30.0.3")
-	eventually(t, "the configuration, although a route failed at first", exists)
-	eventually(t, "a route", func() bool { return host.read(func(h *fakeHost) bool { return len(h.routes) == 1 && h.table != nil }) })
+	eventually.True(t, 10*time.Second, "the configuration, although a route failed at first", exists)
+	eventually.True(t, 10*time.Second, "a route", func() bool { return host.read(func(h *fakeHost) bool { return len(h.routes) == 1 && h.table != nil }) })
 
 	put("b 10.244.1.0/24 172.30.0.5")
-	eventually(t, "the other node's new address", func() bool {
+	eventually.True(t, 10*time.Second, "the other node's new address", func() bool {
 		return host.read(func(h *fakeHost) bool { return h.routes[0].Via.String() == "172.30.0.5" })
 	})
 	n.SetHostPorts([]hostnet.HostPort{{Port: 80}})
-	eventually(t, "the host port", func() bool { return host.read(func(h *fakeHost) bool { return len(h.table.Ports) == 1 }) })
+	eventually.True(t, 10*time.Second, "the host port", func() bool { return host.read(func(h *fakeHost) bool { return len(h.table.Ports) == 1 }) })
 	_ = os.Remove(file)
-	eventually(t, "the configuration again", exists)
+	eventually.True(t, 10*time.Second, "the configuration again", exists)
 
 	// Somebody else's configuration wins, and ours comes back when it goes.
 	foreign := filepath.Join(dir, "05-mine.conf")
 	if err := os.WriteFile(foreign, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ours withdrawn", func() bool {
+	eventually.True(t, 10*time.Second, "ours withdrawn", func() bool {
 		return !exists() && host.read(func(h *fakeHost) bool { return len(h.routes) == 0 && h.table == nil })
 	})
 	if err := os.Remove(foreign); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "ours back", func() bool { return exists() && host.read(func(h *fakeHost) bool { return h.table != nil }) })
+	eventually.True(t, 10*time.Second, "ours back", func() bool { return exists() && host.read(func(h *fakeHost) bool { return h.table != nil }) })
 
 	// What changes nothing writes no table.
 	tables := host.tables
@@ -189,11 +173,8 @@ func TestRun(t *testing.T) {
 		t.Error("the table was written again although nothing had changed")
 	}
 	host.taken()
-	eventually(t, "the table again", func() bool { return host.read(func(h *fakeHost) bool { return h.tables == tables+1 }) })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	eventually.True(t, 10*time.Second, "the table again", func() bool { return host.read(func(h *fakeHost) bool { return h.tables == tables+1 }) })
+	stop()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	if !slices.Equal(left, []string{file}) {
 		t.Errorf("left in the directory: %v", left)

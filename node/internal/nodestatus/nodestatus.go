@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/dualstack"
 	"github.com/duetk8s/duet/hostnet"
 )
@@ -92,21 +93,17 @@ func New(c Config) (*Status, error) {
 		c.Watch = hostnet.Watch
 	}
 	s := &Status{config: c, changed: make(chan struct{}, 1)}
-	_, err := c.Nodes.AddEventHandler(cache.FilteringResourceEventHandler{
-		FilterFunc: func(o any) bool {
-			if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = gone.Obj
-			}
-			n, ok := o.(*corev1.Node)
-			return ok && n.Name == c.Name
-		},
-		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(o any) { s.observe(o.(*corev1.Node)) },
-			UpdateFunc: func(_, o any) { s.observe(o.(*corev1.Node)) },
-			DeleteFunc: func(any) { s.gone() },
-		},
-	})
-	if err != nil {
+	var listener listen.Listener
+	listener.To(c.Nodes, listen.Seen(func(n *corev1.Node, gone bool) {
+		switch {
+		case n.Name != c.Name:
+		case gone:
+			s.gone()
+		default:
+			s.observe(n)
+		}
+	}))
+	if err := listener.Err(); err != nil {
 		return nil, fmt.Errorf("watch the Node: %w", err)
 	}
 	return s, nil

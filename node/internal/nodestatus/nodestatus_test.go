@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/duetk8s/duet/hostnet"
+	"github.com/duetk8s/duet/test/background"
+	"github.com/duetk8s/duet/test/eventually"
 	"github.com/duetk8s/duet/test/golden"
 )
 
@@ -165,19 +167,8 @@ func (r *fakeRuntime) ListImages(context.Context, *cri.ImageFilter) ([]*cri.Imag
 	return nil, nil
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("never: %s", what)
-}
-
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	client := fake.NewClientset()
+	ctx, client := t.Context(), fake.NewClientset()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	runtime := &fakeRuntime{}
 	var mu sync.Mutex
@@ -203,9 +194,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory.Start(ctx.Done())
-	done := make(chan error)
-	go func() { done <- s.Run(ctx) }()
+	background.Run(t, factory, s.Run)
 
 	get := func() *corev1.Node {
 		n, err := client.CoreV1().Nodes().Get(ctx, "worker0", metav1.GetOptions{})
@@ -224,7 +213,7 @@ func TestRun(t *testing.T) {
 			return false
 		}
 	}
-	eventually(t, "registered", is("False container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"))
+	eventually.True(t, 10*time.Second, "registered", is("False container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"))
 	n := get()
 	if n.Labels["kubernetes.io/hostname"] != "worker0" || n.Labels["disk"] != "fast" || len(n.Spec.Taints) != 1 {
 		t.Errorf("registered as %+v", n)
@@ -234,16 +223,16 @@ func TestRun(t *testing.T) {
 		t.Errorf("addresses %s", text)
 	}
 	runtime.set(false, true)
-	eventually(t, "ready", is("True kubelet is posting ready status"))
-	eventually(t, "a Lease", func() bool {
+	eventually.True(t, 10*time.Second, "ready", is("True kubelet is posting ready status"))
+	eventually.True(t, 10*time.Second, "a Lease", func() bool {
 		l, err := client.CoordinationV1().Leases("kube-node-lease").Get(ctx, "worker0", metav1.GetOptions{})
 		return err == nil && *l.Spec.HolderIdentity == "worker0" && *l.Spec.LeaseDurationSeconds == 40 && l.OwnerReferences[0].Name == "worker0"
 	})
 	runtime.set(true, false)
 	s.Check()
-	eventually(t, "not ready", is("False container runtime is down"))
+	eventually.True(t, 10*time.Second, "not ready", is("False container runtime is down"))
 	runtime.set(false, true)
-	eventually(t, "ready again, by itself", is("True"))
+	eventually.True(t, 10*time.Second, "ready again, by itself", is("True"))
 
 	// Another address, and then another primary family because the Pods have it.
 	mu.Lock()
@@ -253,18 +242,18 @@ func TestRun(t *testing.T) {
 	address := func(i int, want string) func() bool {
 		return func() bool { l := get().Status.Addresses; return len(l) > i && l[i].Address == want }
 	}
-	eventually(t, "the new address", address(1, "172.30.0.9"))
+	eventually.True(t, 10*time.Second, "the new address", address(1, "172.30.0.9"))
 	n = get()
 	n.Spec.PodCIDRs = []string{"fd00:10:244::/64", "10.244.0.0/24"}
 	n.ResourceVersion = "5"
 	if _, err := client.CoreV1().Nodes().Update(ctx, n, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "IPv6 first", address(1, "fd00:172:30::3"))
+	eventually.True(t, 10*time.Second, "IPv6 first", address(1, "fd00:172:30::3"))
 	if got := s.HostIPs(); got[0].String() != "fd00:172:30::3" || len(got) != 2 {
 		t.Errorf("host addresses %v", got)
 	}
-	eventually(t, "told three times", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == 3 })
+	eventually.True(t, 10*time.Second, "told three times", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == 3 })
 	if n := moved.Load(); n != 1 {
 		t.Errorf("it lost an address once, and said so %d times", n)
 	}
@@ -272,11 +261,7 @@ func TestRun(t *testing.T) {
 	if err := client.CoreV1().Nodes().Delete(ctx, "worker0", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "registered again", func() bool { return get().Name != "" })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	eventually.True(t, 10*time.Second, "registered again", func() bool { return get().Name != "" })
 }
 
 // TestNow: what the node knows of itself it knows before the API does, and what others have changed

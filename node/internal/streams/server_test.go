@@ -3,18 +3,13 @@ package streams
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -35,52 +30,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/duetk8s/duet/test/certs"
+	"github.com/duetk8s/duet/test/eventually"
 )
 
-// authority issues certificates for a test.
-type authority struct {
-	t    *testing.T
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	a.key, a.cert = a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return a
-}
-
-func (a *authority) issue(template *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key, cert
-}
-
-func (a *authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-}
-
-func (a *authority) pair(name string, usage x509.ExtKeyUsage) tls.Certificate {
-	key, cert := a.issue(&x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+// pair is a key and a certificate for 127.0.0.1.
+func pair(ca *certs.Authority, name string, usage x509.ExtKeyUsage) tls.Certificate {
+	return ca.Issue(&x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 }
 
 // fakeNode is an agent and a runtime.
@@ -181,19 +138,19 @@ func reviews(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve starts a server; the function makes a client that shows a certificate of that name, if any.
-func serve(t *testing.T, node *fakeNode) (string, func(name string) *http.Client, *authority) {
+func serve(t *testing.T, node *fakeNode) (string, func(name string) *http.Client, *certs.Authority) {
 	t.Helper()
-	ca, api := newAuthority(t), httptest.NewServer(http.HandlerFunc(reviews))
+	ca, api := certs.New(t, "ca"), httptest.NewServer(http.HandlerFunc(reviews))
 	t.Cleanup(api.Close)
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: api.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	authn, authz, err := Delegate(client, ca.pem())
+	authn, authz, err := Delegate(client, ca.PEM())
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving := ca.pair("system:node:worker0", x509.ExtKeyUsageServerAuth)
+	serving := pair(ca, "system:node:worker0", x509.ExtKeyUsageServerAuth)
 	s := New(Config{
 		NodeName: "worker0", Pods: node, Runtime: node, Authenticator: authn, Authorizer: authz, LogDir: t.TempDir(),
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &serving, nil },
@@ -213,10 +170,10 @@ func serve(t *testing.T, node *fakeNode) (string, func(name string) *http.Client
 	})
 	return "https://" + listener.Addr().String(), func(name string) *http.Client {
 		roots := x509.NewCertPool()
-		roots.AddCert(ca.cert)
+		roots.AddCert(ca.Certificate)
 		c := &tls.Config{RootCAs: roots}
 		if name != "" {
-			c.Certificates = []tls.Certificate{ca.pair(name, x509.ExtKeyUsageClientAuth)}
+			c.Certificates = []tls.Certificate{pair(ca, name, x509.ExtKeyUsageClientAuth)}
 		}
 		transport := &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: true}
 		t.Cleanup(transport.CloseIdleConnections)
@@ -270,7 +227,7 @@ func newNode(t *testing.T) *fakeNode {
 
 func TestWhoMayWhat(t *testing.T) {
 	url, client, _ := serve(t, newNode(t))
-	stranger := newAuthority(t)
+	stranger := certs.New(t, "ca")
 	for _, tt := range []struct{ name, cert, token, method, path, want string }{
 		{"nobody", "", "", "GET", "/healthz", "401 Unauthorized"},
 		{"bad token", "", "bad", "GET", "/healthz", "401 Unauthorized"},
@@ -298,7 +255,7 @@ func TestWhoMayWhat(t *testing.T) {
 	}
 	// A certificate of somebody else's cluster.
 	c := client("")
-	c.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{stranger.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}
+	c.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair(stranger, "kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}
 	if got := fetch(t, c, "GET", url+"/healthz", ""); got != "401 Unauthorized" {
 		t.Errorf("a stranger's certificate: %s", got)
 	}
@@ -388,8 +345,8 @@ func TestActions(t *testing.T) {
 	url, _, ca := serve(t, node)
 	host := strings.TrimPrefix(url, "https://")
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
-	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{ca.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
+	roots.AddCert(ca.Certificate)
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair(ca, "kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
 	for _, tt := range []struct{ path, asked, want, down string }{
 		{path: "/exec/default/web/main?command=echo&command=a+b&output=1&error=1", asked: `exec c1 ["echo" "a b"] tty=false in=false out=true err=true`, want: "101"},
 		{path: "/exec/default/web/uid/main?command=sh&input=1&output=1&error=1&tty=1", asked: `exec c1 ["sh"] tty=true in=true out=true err=false`, want: "101"},
@@ -498,17 +455,10 @@ func TestConnectEnds(t *testing.T) {
 			fmt.Fprint(conn, "hello")
 			conn.Close()
 		}
-		stacks := ""
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		eventually.Is(t, 10*time.Second, "connections to "+host, func() int {
 			all := make([]byte, 1<<20)
-			stacks = string(all[:runtime.Stack(all, true)])
-			if !strings.Contains(stacks, "(*Server).connect(") {
-				break
-			}
-		}
-		if n := strings.Count(stacks, "(*Server).connect("); n > 0 {
-			t.Errorf("%s: %d connections are still there", host, n)
-		}
+			return strings.Count(string(all[:runtime.Stack(all, true)]), "(*Server).connect(")
+		}, 0)
 	}
 }
 
@@ -535,7 +485,7 @@ func echo(t *testing.T, host string) netip.AddrPort {
 }
 
 // upgrade asks for a path, says hello when the connection is upgraded, and returns what comes back.
-func upgrade(t *testing.T, url string, ca *authority, path, protocol string) string {
+func upgrade(t *testing.T, url string, ca *certs.Authority, path, protocol string) string {
 	t.Helper()
 	conn, answer := upgraded(t, url, ca, path, protocol)
 	defer conn.Close()
@@ -552,11 +502,11 @@ func upgrade(t *testing.T, url string, ca *authority, path, protocol string) str
 }
 
 // upgraded asks for a path with an upgrade, and returns the connection and the answer.
-func upgraded(t *testing.T, url string, ca *authority, path, protocol string) (net.Conn, *http.Response) {
+func upgraded(t *testing.T, url string, ca *certs.Authority, path, protocol string) (net.Conn, *http.Response) {
 	t.Helper()
 	host, roots := strings.TrimPrefix(url, "https://"), x509.NewCertPool()
-	roots.AddCert(ca.cert)
-	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{ca.pair("kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
+	roots.AddCert(ca.Certificate)
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair(ca, "kube-apiserver-kubelet-client", x509.ExtKeyUsageClientAuth)}}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", host)
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,26 +21,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/yaml"
+
+	"github.com/duetk8s/duet/test/sandbox"
 )
 
-// TestMain runs the tests in a mount namespace of their own, so that nothing they mount is left.
-func TestMain(m *testing.M) {
-	const inside = "DUET_VOLUMES_TEST"
-	if os.Getenv(inside) != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		os.Exit(exit.ExitCode())
-	} else if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+// TestMain runs the tests in a sandbox, so that nothing they mount is left.
+func TestMain(m *testing.M) { os.Exit(sandbox.Main(m)) }
 
 // fake is a small API server: objects by name, and tokens that are numbered.
 type fake struct {
@@ -80,9 +65,7 @@ func (f *fake) Token(_ context.Context, namespace, account string, r *authentica
 
 func newManager(t *testing.T) (*Manager, *fake) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounts need root")
-	}
+	sandbox.Need(t)
 	f := &fake{
 		configMaps: map[string]*corev1.ConfigMap{"settings": {Data: map[string]string{"a": "1", "b": "2"}, BinaryData: map[string][]byte{"bin": {0}}}},
 		secrets:    map[string]*corev1.Secret{"keys": {Data: map[string][]byte{"password": []byte("s3")}}},

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/duetk8s/duet/test/eventually"
 )
 
 // line is an entry of the given second: "out F text", "err P text".
@@ -205,16 +207,6 @@ func (c *container) follow(ctx context.Context, o Options) (*buffer, <-chan erro
 	return out, done
 }
 
-func eventually(t *testing.T, out *buffer, want string) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if out.String() == want {
-			return
-		}
-	}
-	t.Fatalf("got %q, want %q", out.String(), want)
-}
-
 func wait(t *testing.T, done <-chan error) {
 	t.Helper()
 	select {
@@ -232,14 +224,14 @@ func TestFollow(t *testing.T) {
 	c.print("a")
 	c.print("b")
 	out, done := c.follow(t.Context(), Options{Tail: 1})
-	eventually(t, out, "b\n")
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "b\n")
 	c.print("c")
-	eventually(t, out, "b\nc\n")
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "b\nc\n")
 	for i := range 3 {
 		c.rotate(i, func() { c.print("late") })
 		c.print("new")
 	}
-	eventually(t, out, "b\nc\n"+strings.Repeat("late\nnew\n", 3))
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "b\nc\n"+strings.Repeat("late\nnew\n", 3))
 	if _, err := c.file.WriteString("2026-11-22T12:00:01Z stdout F in two"); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +282,7 @@ func TestFollowFileThatComesLater(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	c.open()
 	c.print("a")
-	eventually(t, out, "a\n")
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "a\n")
 	c.file.Close()
 	c.ended.Store(true)
 	wait(t, done)
@@ -301,12 +293,12 @@ func TestFollowAcrossRestartOfTheRuntime(t *testing.T) {
 	c := newContainer(t)
 	out, done := c.follow(t.Context(), Options{Tail: -1})
 	c.print("a")
-	eventually(t, out, "a\n")
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "a\n")
 	c.file.Close()
 	time.Sleep(30 * time.Millisecond)
 	c.open()
 	c.print("b")
-	eventually(t, out, "a\nb\n")
+	eventually.Is(t, 5*time.Second, "what is followed", out.String, "a\nb\n")
 	time.Sleep(50 * time.Millisecond) // whoever has asked until now stops
 	asked := c.asked.Load()
 	time.Sleep(100 * time.Millisecond)
