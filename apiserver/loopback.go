@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"net"
 	"net/http"
-	"time"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -13,27 +13,33 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// loopback lets the controllers of this process speak to the API server by HTTP/2 over a pipe in
-// memory: the same handlers, authentication and authorization as for everybody, no sockets, no TLS.
-// It also hands out the tokens by which they are known; a token lives as long as the process.
+// loopback lets the controllers of this process speak to the API server: a request of theirs is a call
+// of its handler (see exchange), with the same authentication, authorization and encoding as
+// everybody's. It also hands out the tokens by which they are known; a token lives as long as the
+// process.
 //
-// Concurrency: identities are made before the server starts and only read afterwards.
+// Concurrency: identities are made before the server starts and only read afterwards. Requests may
+// come at any time: those before serve wait for it, those after it fail.
 type loopback struct {
-	pipes chan net.Conn
-	done  chan struct{}
 	users map[string]user.Info // by token
+
+	open    chan struct{}   // closed by serve when it has set:
+	inside  context.Context //nolint:containedctx // of all requests
+	handler http.Handler
+
+	mu       sync.Mutex
+	closed   bool
+	requests sync.WaitGroup // none comes once closed
 }
 
 func newLoopback() *loopback {
-	return &loopback{pipes: make(chan net.Conn), done: make(chan struct{}), users: map[string]user.Info{}}
+	return &loopback{users: map[string]user.Info{}, open: make(chan struct{})}
 }
 
 // config makes a client for somebody. It has no rate limit: those protect a server from strangers.
 func (l *loopback) config(who user.Info) *rest.Config {
 	token := rand.Text()
 	l.users[token] = who
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
 	return &rest.Config{
 		Host:        "http://duet",
 		BearerToken: token,
@@ -41,13 +47,8 @@ func (l *loopback) config(who user.Info) *rest.Config {
 		UserAgent:   who.GetName(),
 		// Warnings are for people; a controller that writes Endpoints knows that they are deprecated.
 		WarningHandler: rest.NoWarnings{},
-		Transport: &http.Transport{
-			Protocols: protocols,
-			// Compressing would take time, and a megabyte for each answer on its way, to save nothing.
-			DisableCompression: true,
-			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return l.dial(ctx) },
-		},
-		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
+		Transport:      l,
+		ContentConfig:  rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
 	}
 }
 
@@ -57,57 +58,40 @@ func (l *loopback) AuthenticateToken(_ context.Context, token string) (*authenti
 	return &authenticator.Response{User: who}, ok, nil
 }
 
-func (l *loopback) dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.pipes <- server:
-		return client, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// serve answers until ctx ends.
+// serve answers until ctx ends, and with it the watches. It returns when all handlers have.
 func (l *loopback) serve(ctx context.Context, handler http.Handler) {
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler: handler, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
-	}
-	go func() {
-		<-ctx.Done()
-		_ = server.Close() // ends the watches too; nothing here outlives the process
-	}()
-	_ = server.Serve(l) // always http.ErrServerClosed
+	l.inside, l.handler = ctx, handler
+	close(l.open)
+	<-ctx.Done()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.requests.Wait()
 }
 
-// Accept, Close and Addr make the loopback a net.Listener.
-func (l *loopback) Accept() (net.Conn, error) {
+// RoundTrip makes the loopback what clients send requests by.
+func (l *loopback) RoundTrip(r *http.Request) (*http.Response, error) {
 	select {
-	case c := <-l.pipes:
-		return c, nil
-	case <-l.done:
+	case <-l.open:
+	case <-r.Context().Done():
+		discard(r)
+		return nil, r.Context().Err()
+	}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		discard(r)
 		return nil, net.ErrClosed
 	}
+	e := newExchange(l.inside, r)
+	l.requests.Go(func() { e.handle(l.handler) })
+	l.mu.Unlock()
+	return e.answer()
 }
 
-// Close ends Accept and all later dials.
-func (l *loopback) Close() error {
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
+// discard does what a RoundTripper owes a request that it does not send.
+func discard(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
 	}
-	return nil
 }
-
-// Addr names the pipe.
-func (l *loopback) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "duet" }

@@ -32,7 +32,8 @@ const (
 const flowStatusMask = 26
 
 // ForgetFlows makes the kernel forget those that match: the next packet is the first of a new one. It
-// reads all flows of the families, about 2 ms for 1,000, whatever the number of those that match.
+// looks at all that there could be: with the kernel's table of 262,144 buckets 5 ms of a processor, however few
+// flows there are, and about 2 ms for 1,000 of them, whatever the number of those that match.
 func ForgetFlows(v4, v6 bool, match func(Flow) bool) error {
 	switch {
 	case v4 && v6:

@@ -68,8 +68,8 @@ func fronts(ports []Port) map[front]backends {
 }
 
 // compare suspects the fronts of a Service where an endpoint has gone, or the first has come, before
-// which packets were sent on untranslated.
-func (s suspects) compare(service string, old, now map[front]backends) {
+// which packets were sent on untranslated, but for those in closed ranges.
+func (s suspects) compare(service string, old, now map[front]backends, closed []netip.Prefix) {
 	for f, was := range old {
 		may := now[f]
 		if slices.ContainsFunc(was, func(e netip.AddrPort) bool { return !slices.Contains(may, e) }) {
@@ -77,28 +77,36 @@ func (s suspects) compare(service string, old, now map[front]backends) {
 		}
 	}
 	for f, may := range now {
-		if len(may) > 0 && len(old[f]) == 0 {
+		if len(may) > 0 && len(old[f]) == 0 && !within(closed, f.ip) {
 			s.add(f, service, may)
 		}
 	}
 }
 
-// flows makes the kernel forget those that are wrong. Reading them takes longer than a change of a
-// Service, so it has a goroutine of its own.
+func within(ranges []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// flows makes the kernel forget those that are wrong. To find them the kernel looks at all there could
+// be, which takes five milliseconds however few there are, a hundred times a change of a Service: it has
+// a goroutine of its own, and is not asked without need.
 type flows struct {
 	host  Host
 	ready chan struct{} // capacity 1
 
 	mu    sync.Mutex
 	wrong suspects
+	// closed ranges are new ones of these: no packet gets there untranslated any more.
+	closed []netip.Prefix
 }
 
-// forget hands suspects over; later ones count.
-func (f *flows) forget(wrong suspects) {
-	if len(wrong) == 0 {
+// forget hands suspects over, later ones count, and ranges that have been closed.
+func (f *flows) forget(wrong suspects, closed []netip.Prefix) {
+	if len(wrong)+len(closed) == 0 {
 		return
 	}
 	f.mu.Lock()
+	f.closed = append(f.closed, closed...)
 	for at, services := range wrong {
 		for name, may := range services {
 			f.wrong.add(at, name, may)
@@ -116,21 +124,28 @@ func (f *flows) run(ctx context.Context) {
 			return
 		case <-f.ready:
 		}
-		f.mu.Lock()
-		wrong := f.wrong
-		f.wrong = suspects{}
-		f.mu.Unlock()
-		if err := f.clear(wrong); err != nil {
+		wrong, closed := f.take()
+		if err := f.clear(wrong, closed); err != nil {
 			klog.FromContext(ctx).Error(err, "UDP clients may be sent to endpoints that have gone, trying again", "in", retryFirst)
-			f.again(wrong)
+			f.again(wrong, closed)
 		}
 	}
 }
 
-// again keeps suspects for later, but for those that are suspected anew.
-func (f *flows) again(wrong suspects) {
+// take empties what was handed over.
+func (f *flows) take() (suspects, []netip.Prefix) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	wrong, closed := f.wrong, f.closed
+	f.wrong, f.closed = suspects{}, nil
+	return wrong, closed
+}
+
+// again keeps suspects for later, but for those that are suspected anew.
+func (f *flows) again(wrong suspects, closed []netip.Prefix) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = append(f.closed, closed...)
 	for at, services := range wrong {
 		if f.wrong[at] == nil {
 			f.wrong[at] = services
@@ -146,7 +161,7 @@ func (f *flows) wake() {
 	}
 }
 
-func (f *flows) clear(wrong suspects) error {
+func (f *flows) clear(wrong suspects, closed []netip.Prefix) error {
 	s, err := f.host.Read()
 	if err != nil {
 		return err
@@ -159,7 +174,8 @@ func (f *flows) clear(wrong suspects) error {
 		own[hostnet.StandInOf(family).Addr] = true
 	}
 	has := func(family dualstack.Family) bool {
-		return slices.ContainsFunc(slices.Collect(maps.Keys(wrong)), func(f front) bool { return f.family == family })
+		return slices.ContainsFunc(slices.Collect(maps.Keys(wrong)), func(f front) bool { return f.family == family }) ||
+			slices.ContainsFunc(closed, func(p netip.Prefix) bool { return dualstack.OfPrefix(p) == family })
 	}
 	return f.host.ForgetFlows(has(dualstack.IPv4), has(dualstack.IPv6), func(flow hostnet.Flow) bool {
 		if flow.Protocol != unix.IPPROTO_UDP {
@@ -171,7 +187,7 @@ func (f *flows) clear(wrong suspects) error {
 			may, ok = wrong.may(front{family: family, port: flow.To.Port()})
 		}
 		if flow.To == flow.By { // not translated
-			return ok && len(may) > 0
+			return ok && len(may) > 0 || within(closed, flow.To.Addr())
 		}
 		return ok && !slices.Contains(may, flow.By)
 	})

@@ -81,6 +81,9 @@ type Proxy struct {
 	ways     ways
 	flows    *flows
 	suspects suspects // what flows is to be told of once it is written
+	// closed are the ranges of ClusterIPs where the table has dropped all that it does not translate since
+	// flows was last told of them: no flow there has to be suspected of having begun before its Service.
+	closed []netip.Prefix
 
 	unanswered *unanswered
 	gone       map[netip.AddrPort]bool // what unanswered is to be told of once it is written
@@ -274,7 +277,7 @@ func (p *Proxy) sync(ctx context.Context) error {
 		return err
 	}
 	p.ledger.written()
-	p.flows.forget(p.suspects)
+	p.flows.forget(p.suspects, p.newlyClosed())
 	p.suspects = suspects{}
 	p.unanswered.leave(p.gone)
 	clear(p.gone)
@@ -331,7 +334,7 @@ func (p *Proxy) take(key string, ports []Port) {
 	}
 	p.ledger.replace(old, s.entries)
 	now := fronts(ports)
-	p.suspects.compare(key, s.fronts, now)
+	p.suspects.compare(key, s.fronts, now, p.closed)
 	s.fronts = now
 	if len(s.entries) == 0 {
 		delete(p.services, key)
@@ -342,6 +345,7 @@ func (p *Proxy) take(key string, ports []Port) {
 
 // rebuild writes everything.
 func (p *Proxy) rebuild() error {
+	p.closed = nil // who knows what was there meanwhile
 	s, c := schema(), p.ledger.everything(&p.classes)
 	s.Chains = append(s.Chains, c.AddChains...)
 	s.Sets = append(s.Sets, c.AddSets...)

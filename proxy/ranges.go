@@ -46,6 +46,19 @@ func routes(ranges map[string][]netip.Prefix) []entry {
 	return out
 }
 
+// newlyClosed says which ranges flows is to be told of, now that they are written.
+func (p *Proxy) newlyClosed() []netip.Prefix {
+	var now []netip.Prefix
+	for _, f := range dualstack.Families() {
+		now = append(now, p.ranges[kindCIDRs.of(f)]...)
+	}
+	if slices.Equal(now, p.closed) {
+		return nil
+	}
+	p.closed = now
+	return now
+}
+
 // wantedRanges by the name of the set: the node's Pods', and those of ClusterIPs; and the node's
 // addresses.
 func (p *Proxy) wantedRanges() (out map[string][]netip.Prefix, own []netip.Addr) {

@@ -68,6 +68,7 @@ func (p *Proxy) check(ctx context.Context) error {
 	}
 	klog.FromContext(ctx).Info("Services in the kernel were not as written, repairing them", "set", s.name,
 		"missing", len(c.Add[s.name]), "wrong", len(c.Remove[s.name]))
+	p.closed = nil // until the next change, which tells flows of them again
 	return p.write(c)
 }
 

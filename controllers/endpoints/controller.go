@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -22,7 +23,12 @@ import (
 	"github.com/duetk8s/duet/controllers/selection"
 )
 
-const workers = 2
+const (
+	workers = 2
+	// gather is how long a change waits for more of them. Traffic follows the EndpointSlices; these objects
+	// are for clients that do not know those, and are not to be written at the same time.
+	gather = 50 * time.Millisecond
+)
 
 // Deps are what the controller works with. The caller starts the informers after New.
 type Deps struct {
@@ -49,9 +55,10 @@ func New(deps Deps) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
-	c.listener.To(deps.Pods.Informer(), selectors.Pods(c.queue.Add))
-	c.listener.To(deps.Endpoints.Informer(), listen.Keys(c.queue.Add))
+	soon := func(key string) { c.queue.AddAfter(key, gather) }
+	c.listener.To(deps.Services.Informer(), listen.Keys(soon))
+	c.listener.To(deps.Pods.Informer(), selectors.Pods(soon))
+	c.listener.To(deps.Endpoints.Informer(), listen.Keys(soon))
 	return c, c.listener.Err()
 }
 

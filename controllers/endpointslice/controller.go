@@ -12,7 +12,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +38,9 @@ const (
 	ManagedBy = "endpointslice-controller.k8s.io"
 	// maxEndpoints in a slice (D4.4).
 	maxEndpoints = 100
-	workers      = 4
+	// workers write two slices at a time each; more of them would only take the time of those who create
+	// the Services.
+	workers = 2
 	// byService is the index of slices by namespace/name of their Service.
 	byService = "duet.endpointslice-controller.service"
 )
@@ -191,10 +195,36 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	}
 	// Not before the slices are known to be fresh: the trigger's time can be asked for only once.
 	trigger := c.triggers.ComputeEndpointLastChangeTriggerTime(namespace, svc, pods)
-	if err := c.reconciler.Reconcile(klog.FromContext(ctx), svc, pods, slices, trigger); err != nil {
+	if err := c.write(ctx, svc, pods, slices, trigger); err != nil {
 		return fmt.Errorf("publish endpoints of Service %s: %w", key, err)
 	}
 	return nil
+}
+
+// write brings a Service's slices to what is wanted, those of both families at the same time: the
+// Reconciler by itself would begin with the second family when the first is on etcd's disk.
+func (c *Controller) write(ctx context.Context, svc *corev1.Service, pods []*corev1.Pod, slices []*discoveryv1.EndpointSlice, trigger time.Time) error {
+	var group errgroup.Group
+	for len(svc.Spec.IPFamilies) > 1 {
+		first, rest := *svc, *svc
+		first.Spec.IPFamilies, rest.Spec.IPFamilies = svc.Spec.IPFamilies[:1], svc.Spec.IPFamilies[1:]
+		its, others := divide(slices, svc.Spec.IPFamilies[0])
+		group.Go(func() error { return c.reconciler.Reconcile(klog.FromContext(ctx), &first, pods, its, trigger) })
+		svc, slices = &rest, others
+	}
+	return errors.Join(c.reconciler.Reconcile(klog.FromContext(ctx), svc, pods, slices, trigger), group.Wait())
+}
+
+// divide separates the slices of a family from all others.
+func divide(all []*discoveryv1.EndpointSlice, family corev1.IPFamily) (its, others []*discoveryv1.EndpointSlice) {
+	for _, s := range all {
+		if string(s.AddressType) == string(family) {
+			its = append(its, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return its, others
 }
 
 // own returns the slices of a Service that this controller has made.

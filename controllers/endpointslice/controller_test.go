@@ -1,10 +1,12 @@
 package endpointslice
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,7 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 
@@ -56,6 +60,70 @@ func start(t *testing.T, objects ...runtime.Object) *stage {
 	}
 	background.Run(t, factory, c.Run)
 	return s
+}
+
+// meeting is a client whose creates of slices return when there are two of them under way.
+type meeting struct {
+	kubernetes.Interface
+	discoveryclient.DiscoveryV1Interface
+	discoveryclient.EndpointSliceInterface
+	both sync.WaitGroup
+}
+
+func (m *meeting) DiscoveryV1() discoveryclient.DiscoveryV1Interface { return m }
+
+func (m *meeting) EndpointSlices(string) discoveryclient.EndpointSliceInterface { return m }
+
+func (m *meeting) Create(_ context.Context, s *discoveryv1.EndpointSlice, _ metav1.CreateOptions) (*discoveryv1.EndpointSlice, error) {
+	m.both.Done()
+	m.both.Wait()
+	out := s.DeepCopy()
+	out.UID = types.UID(s.AddressType)
+	return out, nil
+}
+
+// Neither family waits until the other's slices are stored.
+func TestBothFamiliesAtOnce(t *testing.T) {
+	for name, svc := range map[string]*corev1.Service{
+		"v4+v6": service(corev1.IPv4Protocol, corev1.IPv6Protocol), "v6+v4": service(corev1.IPv6Protocol, corev1.IPv4Protocol),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &meeting{}
+			m.both.Add(2)
+			factory := informers.NewSharedInformerFactory(fake.NewClientset(svc), 0)
+			core := factory.Core().V1()
+			c, err := New(Deps{
+				Client: m, Services: core.Services(), Pods: core.Pods(), Nodes: core.Nodes(),
+				Slices: factory.Discovery().V1().EndpointSlices(), Events: record.NewFakeRecorder(10),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			background.Run(t, factory, c.Run)
+			met := make(chan struct{})
+			go func() {
+				m.both.Wait()
+				close(met)
+			}()
+			select {
+			case <-met:
+			case <-time.After(10 * time.Second):
+				m.both.Done() // to let it end
+				t.Error("the second family waits for the first")
+			}
+		})
+	}
+}
+
+// What is not of the Service's families goes, whichever family it is left to.
+func TestDivide(t *testing.T) {
+	slice := func(of discoveryv1.AddressType) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{AddressType: of}
+	}
+	its, others := divide([]*discoveryv1.EndpointSlice{slice("IPv6"), slice("FQDN"), slice("IPv4"), slice("IPv6")}, corev1.IPv6Protocol)
+	if len(its) != 2 || len(others) != 2 || others[0].AddressType != "FQDN" {
+		t.Errorf("%v | %v", its, others)
+	}
 }
 
 func service(families ...corev1.IPFamily) *corev1.Service {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -37,6 +39,9 @@ const (
 //
 // Beside it, how long the call itself takes, and until a watcher sees the endpoint in the slices of both
 // families. The commit is within the call; what is left of the time after it is what a user can notice.
+// A change begins when all has been done that the one before asked for, and the Pod is in no other
+// Service: what is measured is one change. Beside the times, the processor time of each side from the
+// call until the last packet.
 func BenchmarkNodeFirstPacket(b *testing.B) {
 	l := cluster.New(b, "--nodes", "2")
 	p := newPackets(b, l)
@@ -45,6 +50,7 @@ func BenchmarkNodeFirstPacket(b *testing.B) {
 		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
 			fill(b, l, full, n)
 			full = n
+			p.watch(b)
 			p.settle(b)
 			b.Run("service", func(b *testing.B) { p.measure(b, p.newService) })
 			b.Run("endpoint", func(b *testing.B) { p.measure(b, p.newEndpoint) })
@@ -55,6 +61,8 @@ func BenchmarkNodeFirstPacket(b *testing.B) {
 // packets is a Pod that echoes, and sockets of the nodes that ask.
 type packets struct {
 	*cluster.Lab
+	server process
+	agents [2]process
 	serial int
 
 	mu     sync.Mutex
@@ -63,7 +71,9 @@ type packets struct {
 
 func newPackets(b *testing.B, l *cluster.Lab) *packets {
 	b.Helper()
-	l.Create(b, cluster.Busybox("echo", cluster.Forever, cluster.On("worker0")))
+	l.Create(b, cluster.Busybox("echo", cluster.Forever, cluster.On("worker0"), func(pod *corev1.Pod) {
+		pod.Labels = map[string]string{"app": "echo"}
+	}))
 	pod := l.Ready(b, "echo")[0]
 	path := fmt.Sprintf("/proc/%d/ns/net", l.Inside(b, pod)[0])
 	for _, ip := range pod.Status.PodIPs { // each by itself, to answer from it
@@ -87,9 +97,10 @@ func newPackets(b *testing.B, l *cluster.Lab) *packets {
 			}
 		}()
 	}
-	p := &packets{Lab: l, slices: map[string][]time.Time{}}
-	p.watch(b)
-	return p
+	return &packets{
+		Lab: l, slices: map[string][]time.Time{}, server: process(l.PID(cluster.Server, "")),
+		agents: [2]process{process(l.PID(cluster.Agent, "worker0")), process(l.PID(cluster.Agent, "worker1"))},
+	}
 }
 
 // next gives addresses that no Service has had, of the part of the ranges that is kept for those who
@@ -99,10 +110,15 @@ func (p *packets) next() []string {
 	return []string{fmt.Sprintf("10.96.0.%d", 20+p.serial), fmt.Sprintf("fd00:10:96::%x", 20+p.serial)}
 }
 
-// watch notes when slices come to have endpoints.
+// watch notes when slices come to have endpoints, from now on: a watch that saw 10,000 Services being
+// made might have been too slow and ended.
 func (p *packets) watch(b *testing.B) {
 	b.Helper()
-	stream, err := p.Client.DiscoveryV1().EndpointSlices("default").Watch(b.Context(), metav1.ListOptions{})
+	now, err := p.Client.DiscoveryV1().EndpointSlices("default").List(b.Context(), metav1.ListOptions{Limit: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stream, err := p.Client.DiscoveryV1().EndpointSlices("default").Watch(b.Context(), metav1.ListOptions{ResourceVersion: now.ResourceVersion})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -132,19 +148,24 @@ func (p *packets) settle(b *testing.B) {
 		b.Fatal(err)
 	}
 	arrived()
+	p.remove(b)
 }
 
 func (p *packets) measure(b *testing.B, prepare func(b *testing.B) (addresses []string, change func() error)) {
 	var calls, published, packets []time.Duration
+	used := map[string]time.Duration{}
 	for range changes {
 		addresses, change := prepare(b)
 		arrived := p.ask(b, addresses)
-		began := time.Now()
+		before, began := p.used(b), time.Now()
 		if err := change(); err != nil {
 			b.Fatal(err)
 		}
 		calls = append(calls, time.Since(began))
 		packets = append(packets, arrived().Sub(began))
+		for who, now := range p.used(b) {
+			used[who] += now - before[who]
+		}
 		cluster.Eventually(b, "slices seen", func() string {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -155,6 +176,10 @@ func (p *packets) measure(b *testing.B, prepare func(b *testing.B) (addresses []
 			published = append(published, seen[1].Sub(began))
 			return ""
 		})
+		p.remove(b)
+	}
+	for who, time := range used {
+		b.ReportMetric(float64(time)/changes/1e6, who+"-cpu-ms")
 	}
 	after := make([]time.Duration, len(calls))
 	for i := range calls {
@@ -171,12 +196,19 @@ func (p *packets) measure(b *testing.B, prepare func(b *testing.B) (addresses []
 	once(b)
 }
 
+// used is the processor time of each side: the server, both agents, and this process, which sends the
+// packets.
+func (p *packets) used(b *testing.B) map[string]time.Duration {
+	b.Helper()
+	return map[string]time.Duration{
+		"server": p.server.cpu(b), "agents": p.agents[0].cpu(b) + p.agents[1].cpu(b), "senders": process(os.Getpid()).cpu(b),
+	}
+}
+
 // newService is made by the change.
 func (p *packets) newService(b *testing.B) ([]string, func() error) {
 	b.Helper()
-	label := map[string]string{"echo": "yes"}
-	p.label(b, label)
-	svc := p.service(label)
+	svc := p.service(map[string]string{"app": "echo"})
 	return svc.Spec.ClusterIPs, func() error {
 		_, err := p.Client.CoreV1().Services("default").Create(b.Context(), svc, metav1.CreateOptions{})
 		return err
@@ -186,19 +218,58 @@ func (p *packets) newService(b *testing.B) ([]string, func() error) {
 // newEndpoint is a Pod's new label.
 func (p *packets) newEndpoint(b *testing.B) ([]string, func() error) {
 	b.Helper()
-	label := map[string]string{"echo": strconv.Itoa(p.serial)}
-	svc := p.service(label)
+	label := strconv.Itoa(p.serial)
+	svc := p.service(map[string]string{"turn": label})
 	if _, err := p.Client.CoreV1().Services("default").Create(b.Context(), svc, metav1.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
-	cluster.Eventually(b, "slices of "+svc.Name, func() string { // they have no endpoints yet
-		list, err := p.Client.DiscoveryV1().EndpointSlices("default").List(b.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + svc.Name})
-		if err != nil || len(list.Items) != 2 {
-			return fmt.Sprint(err, len(list.Items))
+	cluster.Eventually(b, "all that is made for "+svc.Name, func() string { // there are no endpoints in it yet
+		if n, err := p.made(b, svc.Name); err != nil || n != 3 {
+			return fmt.Sprint(n, err)
 		}
 		return ""
 	})
-	return svc.Spec.ClusterIPs, func() error { return p.patch(b, label) }
+	return svc.Spec.ClusterIPs, func() error {
+		text := fmt.Sprintf(`{"metadata":{"labels":{"turn":%q}}}`, label)
+		_, err := p.Client.CoreV1().Pods("default").Patch(b.Context(), "echo", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
+		return err
+	}
+}
+
+// made counts the objects that the controllers keep for a Service: two EndpointSlices and its Endpoints.
+func (p *packets) made(b *testing.B, name string) (n int, err error) {
+	b.Helper()
+	list, err := p.Client.DiscoveryV1().EndpointSlices("default").List(b.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name})
+	if err != nil {
+		return 0, err
+	}
+	n = len(list.Items)
+	_, err = p.Client.CoreV1().Endpoints("default").Get(b.Context(), name, metav1.GetOptions{}) //nolint:staticcheck // they are made, too
+	if apierrors.IsNotFound(err) {
+		return n, nil
+	}
+	return n + 1, err
+}
+
+// remove deletes the Service of the last change and waits until the controllers have followed.
+func (p *packets) remove(b *testing.B) {
+	b.Helper()
+	name := fmt.Sprintf("packet-%d", p.serial)
+	cluster.Eventually(b, "the Endpoints of "+name, func() string { // they come after the slices
+		if n, err := p.made(b, name); err != nil || n != 3 {
+			return fmt.Sprint(n, err)
+		}
+		return ""
+	})
+	if err := p.Client.CoreV1().Services("default").Delete(b.Context(), name, metav1.DeleteOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	cluster.Eventually(b, "the end of "+name, func() string {
+		if n, err := p.made(b, name); err != nil || n != 0 {
+			return fmt.Sprint(n, err)
+		}
+		return ""
+	})
 }
 
 func (p *packets) service(selector map[string]string) *corev1.Service {
@@ -209,20 +280,6 @@ func (p *packets) service(selector map[string]string) *corev1.Service {
 			IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicyRequireDualStack), ClusterIPs: addresses, ClusterIP: addresses[0], Selector: selector,
 			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolUDP, Port: 80, TargetPort: intstr.FromInt32(packetPort)}},
 		},
-	}
-}
-
-func (p *packets) patch(b *testing.B, labels map[string]string) error {
-	b.Helper()
-	text := fmt.Sprintf(`{"metadata":{"labels":{"echo":%q}}}`, labels["echo"])
-	_, err := p.Client.CoreV1().Pods("default").Patch(b.Context(), "echo", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
-	return err
-}
-
-func (p *packets) label(b *testing.B, labels map[string]string) {
-	b.Helper()
-	if err := p.patch(b, labels); err != nil {
-		b.Fatal(err)
 	}
 }
 
