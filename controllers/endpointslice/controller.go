@@ -28,6 +28,7 @@ import (
 	endpointutil "k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
 
+	"github.com/duetk8s/duet/controllers/byservice"
 	"github.com/duetk8s/duet/controllers/listen"
 	"github.com/duetk8s/duet/controllers/queue"
 	"github.com/duetk8s/duet/controllers/selection"
@@ -41,8 +42,6 @@ const (
 	// workers write two slices at a time each; more of them would only take the time of those who create
 	// the Services.
 	workers = 2
-	// byService is the index of slices by namespace/name of their Service.
-	byService = "duet.endpointslice-controller.service"
 )
 
 // Deps are what the controller works with. The caller starts the informers after New.
@@ -62,6 +61,7 @@ type Controller struct {
 	reconciler *endpointslice.Reconciler
 	written    *endpointutil.EndpointSliceTracker
 	triggers   *endpointutil.TriggerTimeTracker
+	slices     byservice.Slices
 	listener   listen.Listener
 }
 
@@ -77,13 +77,13 @@ func New(deps Deps) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := deps.Slices.Informer().AddIndexers(cache.Indexers{byService: serviceOf}); err != nil {
-		return nil, fmt.Errorf("index EndpointSlices: %w", err)
+	if c.slices, err = byservice.New(deps.Slices.Informer()); err != nil {
+		return nil, err
 	}
 	c.listener.To(deps.Services.Informer(), listen.Keys(c.queue.Add))
 	c.listener.To(deps.Pods.Informer(), selectors.Pods(c.queue.Add))
 	c.listener.To(deps.Nodes.Informer(), c.nodes())
-	c.listener.To(deps.Slices.Informer(), c.slices())
+	c.listener.To(deps.Slices.Informer(), c.changes())
 	return c, c.listener.Err()
 }
 
@@ -117,12 +117,11 @@ func (c *Controller) nodes() cache.ResourceEventHandler {
 	}
 }
 
-// slices looks at a Service again when somebody else changed its slices.
-func (c *Controller) slices() cache.ResourceEventHandler {
+// changes looks at a Service again when somebody else changed its slices.
+func (c *Controller) changes() cache.ResourceEventHandler {
 	wake := func(slice *discoveryv1.EndpointSlice) {
-		keys, _ := serviceOf(slice)
-		for _, k := range keys {
-			c.queue.Add(k)
+		if key := byservice.Key(slice); key != "" {
+			c.queue.Add(key)
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
@@ -152,15 +151,6 @@ func (c *Controller) slices() cache.ResourceEventHandler {
 	}
 }
 
-// serviceOf is the index function of byService.
-func serviceOf(obj any) ([]string, error) {
-	slice, ok := obj.(*discoveryv1.EndpointSlice)
-	if !ok || slice.Labels[discoveryv1.LabelServiceName] == "" {
-		return nil, nil
-	}
-	return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
-}
-
 // errStale makes a Service come back in a moment.
 var errStale = errors.New("the own writes are not all seen yet")
 
@@ -186,10 +176,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	if err != nil {
 		return fmt.Errorf("list the Pods of Service %s: %w", key, err)
 	}
-	slices, err := c.own(key)
-	if err != nil {
-		return err
-	}
+	slices := c.own(key)
 	if c.written.StaleSlices(svc, slices) {
 		return errStale
 	}
@@ -228,16 +215,11 @@ func divide(all []*discoveryv1.EndpointSlice, family corev1.IPFamily) (its, othe
 }
 
 // own returns the slices of a Service that this controller has made.
-func (c *Controller) own(key string) ([]*discoveryv1.EndpointSlice, error) {
-	found, err := c.deps.Slices.Informer().GetIndexer().ByIndex(byService, key)
-	if err != nil {
-		return nil, fmt.Errorf("find the EndpointSlices of Service %s: %w", key, err)
-	}
-	var out []*discoveryv1.EndpointSlice
-	for _, obj := range found {
-		if slice := obj.(*discoveryv1.EndpointSlice); slice.Labels[discoveryv1.LabelManagedBy] == ManagedBy && slice.DeletionTimestamp == nil {
+func (c *Controller) own(key string) (out []*discoveryv1.EndpointSlice) {
+	for _, slice := range c.slices.Of(key) {
+		if slice.Labels[discoveryv1.LabelManagedBy] == ManagedBy && slice.DeletionTimestamp == nil {
 			out = append(out, slice)
 		}
 	}
-	return out, nil
+	return out
 }

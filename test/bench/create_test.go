@@ -151,7 +151,7 @@ func (s *site) settle(b *testing.B) {
 	}
 	name := s.made[len(s.made)-1]
 	for { // they come after the EndpointSlices
-		_, err := s.users[0].CoreV1().Endpoints("default").Get(ctx, name, metav1.GetOptions{}) //nolint:staticcheck // all that is written
+		_, err := s.users[0].CoreV1().Endpoints("default").Get(ctx, name, metav1.GetOptions{}) // all that is written
 		if err == nil {
 			return
 		}

@@ -244,7 +244,7 @@ func (p *packets) made(b *testing.B, name string) (n int, err error) {
 		return 0, err
 	}
 	n = len(list.Items)
-	_, err = p.Client.CoreV1().Endpoints("default").Get(b.Context(), name, metav1.GetOptions{}) //nolint:staticcheck // they are made, too
+	_, err = p.Client.CoreV1().Endpoints("default").Get(b.Context(), name, metav1.GetOptions{}) // they are made, too
 	if apierrors.IsNotFound(err) {
 		return n, nil
 	}
