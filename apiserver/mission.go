@@ -41,6 +41,9 @@ func missionRows(a *allocator) []resource.Resource {
 			Short: []string{"ip"}, ClusterScoped: true, NoStatus: true, Generation: true,
 			New: newOf[networkingv1.IPAddress], NewList: newOf[networkingv1.IPAddressList],
 			Name: ipaddress.Name, Validate: validateAddress, Columns: ipaddress.Columns(),
+			// Both addresses of a Service come and go at one revision. A watch cache takes up one after the
+			// other, and serves a list in between as of that revision. A watch from there on would miss the other.
+			NoCache: true,
 		},
 	}
 }
