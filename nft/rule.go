@@ -165,6 +165,14 @@ func SetMark(m string, fields ...Field) Rule {
 // NoPriority sets the packet's priority to none.
 func NoPriority() Rule { return zero(expr.MetaKeyPRIORITY) }
 
+// HasPriority matches packets whose priority is set.
+func HasPriority() Rule {
+	return Rule{
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: register},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: make([]byte, 4)},
+	}
+}
+
 // NoMark sets the packet's mark to none.
 func NoMark() Rule { return zero(expr.MetaKeyMARK) }
 

@@ -213,6 +213,7 @@ func TestTraffic(t *testing.T) {
 	t.Run("sources", func(t *testing.T) { testSources(t, c) })
 	t.Run("flows", func(t *testing.T) { testFlows(t, c) })
 	t.Run("unanswered", func(t *testing.T) { testUnanswered(t, c) })
+	t.Run("torn", func(t *testing.T) { testTorn(t, c) })
 	t.Run("forged", testForged)
 	t.Run("other loopback", testOtherLoopback)
 	t.Run("repair", func(t *testing.T) { testRepair(t, c) })

@@ -137,12 +137,18 @@ func sets(f dualstack.Family) []nft.Set {
 //	  meta priority set none
 //	  meta priority set ip daddr . meta l4proto . th dport map @services-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
+//	  meta priority != none drop
 //	  ip saddr 127.0.0.1 ip daddr 127.0.0.1 meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  fib daddr type local ip daddr & 255.0.0.0 != 127.0.0.0 meta priority set meta l4proto . th dport map @nodeports-ipv4
 //	  meta priority & fff0:0 vmap @classes-ipv4
+//	  meta priority != none drop
 //	  ip daddr @cluster-ips-ipv4 goto refuse
 //	  ip daddr @service-cidrs-ipv4 drop
 //	}
+//
+// The kernel looks each thing up as it is at that moment, so a change may come between two of them: what
+// the first has found may lead nowhere by then. Such a packet is dropped, and its client asks again;
+// untranslated it would be refused by the node, or answered.
 func familyChains(f dualstack.Family) []nft.Chain {
 	at, loopback := []nft.Field{nft.Destination(f), nft.Protocol(), nft.DestinationPort()}, hostnet.StandInOf(f)
 	find := func(services, nodePorts kind) []nft.Rule {
@@ -150,11 +156,11 @@ func familyChains(f dualstack.Family) []nft.Chain {
 		return []nft.Rule{
 			nft.NoPriority(),
 			nft.SetPriority(services.of(f), at...),
-			follow,
+			follow, nft.Join(nft.HasPriority(), nft.Drop()),
 			// What is left at loopback's own address is for node ports without endpoints: refused (D6.3).
 			nft.Join(nft.Is(nft.Source(f), loopback.For), nft.Is(nft.Destination(f), loopback.For), nft.SetPriority(nodePorts.of(f), at[1:]...)),
 			nft.Join(nft.IsLocal(), nft.NotWithin(nft.Destination(f), loopback.Around), nft.SetPriority(nodePorts.of(f), at[1:]...)),
-			follow,
+			follow, nft.Join(nft.HasPriority(), nft.Drop()),
 		}
 	}
 	services := append([]nft.Rule{nft.Follow(kindFirewall.of(f), at...)}, find(kindServices, kindNodePorts)...)
@@ -187,10 +193,17 @@ func only(f dualstack.Family, rules []nft.Rule) []nft.Rule {
 //
 //	meta priority set meta priority & f:ffff
 //	meta l4proto { tcp, udp, sctp } dnat ip to meta priority . numgen random mod 3 map @endpoints-ipv4
+//	meta l4proto { tcp, udp, sctp } dnat ip to meta priority . numgen random mod 1 map @endpoints-ipv4
+//	drop
+//
+// The second and third are for when there are fewer of them all at once, see [familyChains]: the first
+// one is there as long as there is any.
 func pick(f dualstack.Family, n int) nft.Chain {
 	return nft.Chain{Name: fmt.Sprintf("pick-%s-%d", lower(f), n), Rules: []nft.Rule{
 		nft.MaskPriority(idMask),
 		nft.Translate(kindEndpoints.of(f), f, nft.Priority(), nft.Random(uint32(n))), //nolint:gosec // few
+		nft.Translate(kindEndpoints.of(f), f, nft.Priority(), nft.Random(1)),
+		nft.Drop(),
 	}}
 }
 
@@ -208,8 +221,10 @@ type sticky struct {
 //	meta priority set meta mark . ip saddr map @clients-ipv4
 //	meta priority @live-ipv4 update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
 //	delete @clients-ipv4 { meta mark . ip saddr : meta priority }
+//	meta priority set meta mark . numgen random mod 1 map @members-ipv4
 //	meta priority set meta mark . numgen random mod 3 map @members-ipv4
 //	update @clients-ipv4 { meta mark . ip saddr timeout 3h : meta priority } meta mark set 0 meta l4proto { tcp, udp, sctp } dnat ip to meta priority map @member-ipv4
+//	drop
 //
 // The one whose endpoint has gone has to be deleted because an update leaves the data as it is.
 func stick(f dualstack.Family, s sticky) nft.Chain {
@@ -224,8 +239,10 @@ func stick(f dualstack.Family, s sticky) nft.Chain {
 		nft.SetPriority(kindClients.of(f), client...),
 		nft.Join(nft.In(kindLive.of(f), nft.Priority()), remember),
 		nft.Forget(kindClients.of(f), client, nft.Priority()),
+		nft.SetPriority(kindMembers.of(f), nft.Mark(), nft.Random(1)),           // see pick
 		nft.SetPriority(kindMembers.of(f), nft.Mark(), nft.Random(uint32(s.n))), //nolint:gosec // few
 		remember,
+		nft.Drop(),
 	})}
 }
 

@@ -16,14 +16,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
+	"github.com/duetk8s/duet/hostnet"
 	"github.com/duetk8s/duet/test/cluster"
 )
 
@@ -130,6 +133,48 @@ func (l *lab) neighbour(t testing.TB, address netip.Addr) (node int, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// moves counts, until it is asked, how often somebody outside was told another station for an address.
+func (l *lab) moves(t testing.TB) func() map[netip.Addr]int {
+	t.Helper()
+	told, stop := make(chan netlink.NeighUpdate), make(chan struct{})
+	var known []netlink.Neigh
+	if err := hostnet.Within(l.outside, func() (err error) {
+		if err = netlink.NeighSubscribe(told, stop); err == nil {
+			known, err = netlink.NeighList(0, netlink.FAMILY_ALL)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	moved, ended := map[netip.Addr]int{}, make(chan struct{})
+	at := map[netip.Addr]string{}
+	learn := func(n netlink.Neigh) {
+		addr, _ := netip.AddrFromSlice(n.IP)
+		now, before := n.HardwareAddr.String(), at[addr.Unmap()]
+		if now == "" {
+			return // not known yet, or no more
+		}
+		if before != "" && before != now {
+			moved[addr.Unmap()]++
+		}
+		at[addr.Unmap()] = now
+	}
+	for _, n := range known {
+		learn(n)
+	}
+	go func() {
+		defer close(ended)
+		for n := range told {
+			learn(n.Neigh)
+		}
+	}()
+	return sync.OnceValue(func() map[netip.Addr]int {
+		close(stop)
+		<-ended
+		return moved
+	})
 }
 
 // server is a Pod that answers with its name on the Service port's target. Asked to end, it serves on
