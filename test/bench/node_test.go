@@ -21,7 +21,7 @@ const (
 	rounds    = 1
 	kubectls  = 5
 	idlePods  = 50
-	nodeIdle  = 6 * time.Second
+	nodeIdle  = 25 * time.Second // memory is given back until then
 	nodeCount = 15 * time.Second
 )
 
