@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 )
 
 // FuzzReadLog: whatever is in a file of the log, reading it ends with an answer.
@@ -19,7 +18,7 @@ func FuzzReadLog(f *testing.F) {
 		f.Fatal(err)
 	}
 	for i := range uint64(3) {
-		if err := w.Save(&raftpb.HardState{}, []*raftpb.Entry{{Index: proto.Uint64(i + 1), Data: []byte("entry")}}); err != nil {
+		if err := w.Save(&raftpb.HardState{}, []*raftpb.Entry{{Index: new(i + 1), Data: []byte("entry")}}); err != nil {
 			f.Fatal(err)
 		}
 	}
